@@ -1,0 +1,3 @@
+//! From a source to a snapshot.
+
+pub mod chunk;

@@ -1,0 +1,1 @@
+//! Is all of it there, and is it what it was.

@@ -1,0 +1,3 @@
+//! The `drctl` binary.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! What is promised (RTO, RPO), what is measured (RTA, RPA), and the verdict between them.

@@ -1,0 +1,1 @@
+//! Immutable records of finished runs, in the vault.

@@ -1,0 +1,3 @@
+//! What is backed up: files, command output, SQLite databases.
+
+pub mod files;

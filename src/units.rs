@@ -1,0 +1,1 @@
+//! Bytes, spans and rates: parsed and printed in one place.
