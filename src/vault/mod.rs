@@ -1,5 +1,8 @@
 //! The repository format: everything that knows how a vault is laid out and sealed.
 
+pub mod blob;
+pub mod crypto;
 pub mod id;
 
+pub use blob::{BlobKey, BlobType, Located};
 pub use id::Id;
