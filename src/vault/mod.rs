@@ -3,6 +3,8 @@
 pub mod blob;
 pub mod crypto;
 pub mod id;
+pub mod index;
 
 pub use blob::{BlobKey, BlobType, Located};
 pub use id::Id;
+pub use index::{Index, PackContents, PackInfo};
