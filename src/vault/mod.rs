@@ -3,6 +3,7 @@
 pub mod blob;
 pub mod crypto;
 pub mod id;
+pub mod tree;
 
 pub use blob::{BlobKey, BlobType, Located};
 pub use id::Id;
