@@ -5,6 +5,7 @@ pub mod crypto;
 pub mod id;
 pub mod pack;
 pub mod polynomial;
+pub mod tree;
 pub mod unpacked;
 
 pub use blob::{BlobKey, BlobType, Located};
