@@ -5,6 +5,10 @@ pub mod cache;
 pub mod crypto;
 pub mod id;
 pub mod index;
+pub mod pack;
+pub mod polynomial;
+pub mod tree;
+pub mod unpacked;
 
 pub use blob::{BlobKey, BlobType, Located};
 pub use id::Id;
