@@ -85,7 +85,7 @@ fn layers(source: &Source) -> Vec<(usize, String)> {
     let Some(rank) = layer(own) else { return Vec::new() };
     let mut broken = Vec::new();
     for named in source.paths() {
-        let Some(target) = source.from_root(&named.path) else { continue };
+        let Some(target) = source.rooted(&named.path) else { continue };
         let Some(higher) = target.first().and_then(|module| layer(module)).filter(|it| *it > rank) else { continue };
         let (from, to) = (LAYERS[rank].0, LAYERS[higher].0);
         broken.push((named.line, format!("{own} ({from}) names {} ({to})", named.path.join("::"))));
@@ -152,7 +152,8 @@ fn sql(source: &Source) -> Vec<(usize, String)> {
     }
     const STATEMENTS: [&str; 8] =
         ["SELECT ", "INSERT ", "UPDATE ", "DELETE FROM ", "CREATE TABLE ", "ALTER TABLE ", "DROP TABLE ", "PRAGMA "];
-    let bad = source.texts().filter(|(_, text)| STATEMENTS.iter().any(|statement| text.trim_start().starts_with(statement)));
+    let bad =
+        source.texts().filter(|(_, text)| STATEMENTS.iter().any(|statement| text.trim_start().starts_with(statement)));
     let mut broken: Vec<_> = bad.map(|(line, text)| (line, format!("SQL outside its rooms: {text:?}"))).collect();
     broken.extend(named(source, |path| begins(path, &["rusqlite"]), "SQL outside its rooms:"));
     broken

@@ -86,7 +86,7 @@ impl Source {
 
     /// Where a path starts, seen from the crate's root: `crate::`, `self::` and `super::` resolved; `None` for names that
     /// are local or of other crates.
-    pub(crate) fn from_root(&self, path: &[String]) -> Option<Vec<String>> {
+    pub(crate) fn rooted(&self, path: &[String]) -> Option<Vec<String>> {
         let own: Vec<String> = self.module().into_iter().map(str::to_owned).collect();
         let supers = path.iter().take_while(|segment| *segment == "super").count();
         match path.first()?.as_str() {
@@ -223,9 +223,8 @@ fn string(chars: &[char], quote: usize) -> (String, usize) {
 fn raw_string(chars: &[char], at: usize, hashes: usize) -> (String, usize) {
     let first = at + hashes + 1;
     let mut end = first;
-    let closes = |end: usize| {
-        chars[end] == '"' && chars[end + 1..].iter().take(hashes).filter(|c| **c == '#').count() == hashes
-    };
+    let closes =
+        |end: usize| chars[end] == '"' && chars[end + 1..].iter().take(hashes).filter(|c| **c == '#').count() == hashes;
     while end < chars.len() && !closes(end) {
         end += 1;
     }
