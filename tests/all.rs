@@ -3,4 +3,5 @@
 #![allow(clippy::disallowed_methods, reason = "tests watch real processes in real time")]
 
 mod architecture;
+mod packaging;
 mod support;
