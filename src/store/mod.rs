@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod conformance;
 pub mod error;
+pub mod fault;
 mod local;
 mod memory;
 mod options;
