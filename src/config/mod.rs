@@ -24,6 +24,8 @@ mod structure;
 mod vault;
 
 #[cfg(test)]
+mod shipped_tests;
+#[cfg(test)]
 mod tests;
 
 use std::collections::BTreeMap;
