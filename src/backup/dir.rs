@@ -52,7 +52,7 @@ struct State {
 #[derive(Debug)]
 enum Entry {
     Pending,
-    Ready(Node),
+    Ready(Box<Node>),
     /// Could not be read: not in the tree.
     Left,
 }
@@ -96,7 +96,7 @@ impl Dir {
     ) -> Result<(), BackupError> {
         let mut state = self.lock();
         let at = place - state.first;
-        state.waiting[at] = node.map_or(Entry::Left, Entry::Ready);
+        state.waiting[at] = node.map_or(Entry::Left, |node| Entry::Ready(Box::new(node)));
         let finished = self.drain(&mut state)?;
         drop(state);
         self.rise(worker, finished)
@@ -167,7 +167,7 @@ impl Dir {
             node.subtree = Some(id);
             let mut state = above.lock();
             let at = place - state.first;
-            state.waiting[at] = Entry::Ready(node);
+            state.waiting[at] = Entry::Ready(Box::new(node));
             finished = above.drain(&mut state)?;
             drop(state);
             dir = above;

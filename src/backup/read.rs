@@ -71,7 +71,7 @@ pub(super) fn file(worker: &mut Worker<'_>, mut job: FileJob, readers: &AtomicUs
         match try_file(worker, &job, readers)? {
             Ok(read) if read.changed && !last_try && read.bytes <= READ_AGAIN => {}
             Err(FileError::Replaced { .. }) if !last_try => {}
-            Ok(read) => return store(worker, job, read),
+            Ok(read) => return store(worker, job, &read),
             Err(error) => return fail(worker, &job, &error),
         }
         // It is looked at anew: it may be another file by now.
@@ -126,7 +126,7 @@ fn try_file(
     })
 }
 
-fn store(worker: &mut Worker<'_>, job: FileJob, read: Whole) -> Result<(), BackupError> {
+fn store(worker: &mut Worker<'_>, job: FileJob, read: &Whole) -> Result<(), BackupError> {
     let (run, mut node) = (worker.run, job.node);
     match job.folder.xattrs(&job.name) {
         Ok(xattrs) => node.xattrs = xattrs,

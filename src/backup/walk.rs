@@ -177,9 +177,9 @@ impl Walker<'_> {
         let run = self.run;
         let on_the_way = matches!(self.frame().entries, Entries::Way(_));
         let node = match target {
-            Target::Stream(stream) => return self.stream(name, stream),
+            Target::Stream(stream) => return self.stream(&name, stream),
             // A folder that leads to a target may be reached through a symlink; the target itself may be one.
-            Target::Way(children) => return self.way(name, children),
+            Target::Way(children) => return self.way(&name, children),
             Target::Whole => self.frame().folder.node(&name, XattrMode::Skip),
         };
         let before = self.frame().known.find(run, &name);
@@ -302,19 +302,19 @@ impl Walker<'_> {
         }
     }
 
-    fn way(&mut self, name: Vec<u8>, children: btree_map::BTreeMap<Vec<u8>, Target>) -> Result<(), BackupError> {
+    fn way(&mut self, name: &[u8], children: btree_map::BTreeMap<Vec<u8>, Target>) -> Result<(), BackupError> {
         let run = self.run;
-        let before = self.frame().known.find(run, &name);
+        let before = self.frame().known.find(run, name);
         // A folder on the way is reached as the path says, through symlinks too.
         let path = PathBuf::from(OsStr::from_bytes(&self.path));
         let opened = Folder::open(&path, self.names.clone()).and_then(|folder| {
-            let node = folder.own_node(&name, XattrMode::Read)?;
+            let node = folder.own_node(name, XattrMode::Read)?;
             Ok((folder, node))
         });
         match opened {
             Ok((folder, node)) => {
                 let (anchor, way) = (self.path.len(), Some((folder, children.into_iter())));
-                self.enter(&name, node, before.as_ref(), anchor, way)
+                self.enter(name, node, before.as_ref(), anchor, way)
             }
             Err(error) => {
                 self.problem(chain(&error));
@@ -323,9 +323,9 @@ impl Walker<'_> {
         }
     }
 
-    fn stream(&mut self, name: Vec<u8>, mut stream: Stream) -> Result<(), BackupError> {
-        let shown = || String::from_utf8_lossy(&name).into_owned();
-        let mut node = match self.frame().folder.node(&name, XattrMode::Read) {
+    fn stream(&mut self, name: &[u8], mut stream: Stream) -> Result<(), BackupError> {
+        let shown = || String::from_utf8_lossy(name).into_owned();
+        let mut node = match self.frame().folder.node(name, XattrMode::Read) {
             Ok(node) if node.kind == NodeKind::File => node,
             Ok(_) | Err(_) => {
                 let now = self.run.vault.env().clock.now();
@@ -337,7 +337,7 @@ impl Walker<'_> {
                     uid: rustix::process::getuid().as_raw(),
                     gid: rustix::process::getgid().as_raw(),
                     links: 1,
-                    ..Node::new(name.clone(), NodeKind::File)
+                    ..Node::new(name, NodeKind::File)
                 }
             }
         };

@@ -11,7 +11,7 @@ use crate::vault::tree::NodeKind;
 use crate::vault::{BlobKey, Id, Vault};
 
 /// Files listed by name for one damaged object; the rest are counted.
-pub(super) const LISTED: usize = 100;
+pub const LISTED: usize = 100;
 
 /// Walks every snapshot and notes the files that need a damaged blob.
 ///
@@ -24,25 +24,33 @@ pub(super) async fn locate(
     monitor: &Arc<dyn Monitor>,
 ) {
     let mut walk = Walk { vault, index, bad: &found.blobs, below: HashMap::new() };
-    let mut hits: HashMap<(Object, Id), (Vec<String>, u64, Vec<Id>)> = HashMap::new();
+    let mut hits: HashMap<(Object, Id), Hit> = HashMap::new();
     for snapshot in snapshots {
         let (id, tree) = super::root(snapshot);
         for (object, paths) in walk.tree(tree).await.iter() {
-            let (files, count, hit) = hits.entry(*object).or_default();
-            hit.push(id);
-            *count += paths.count;
-            let room = LISTED.saturating_sub(files.len());
-            files.extend(paths.listed.iter().take(room).map(|path| format!("{}:{path}", id.short())));
+            let hit = hits.entry(*object).or_default();
+            hit.snapshots.push(id);
+            hit.count += paths.count;
+            let room = LISTED.saturating_sub(hit.files.len());
+            hit.files.extend(paths.listed.iter().take(room).map(|path| format!("{}:{path}", id.short())));
         }
         monitor.advance(1, 0);
     }
-    for (object, (files, count, snapshots)) in hits {
+    for (object, hit) in hits {
         if let Some(damage) = found.damage.get_mut(&object) {
-            damage.files = files;
-            damage.files_count = count;
-            damage.snapshots = snapshots;
+            damage.files = hit.files;
+            damage.files_count = hit.count;
+            damage.snapshots = hit.snapshots;
         }
     }
+}
+
+/// What one damaged object hits, over all snapshots.
+#[derive(Debug, Default)]
+struct Hit {
+    files: Vec<String>,
+    count: u64,
+    snapshots: Vec<Id>,
 }
 
 /// Paths below one tree that need a damaged object.

@@ -5,7 +5,7 @@
 //! their SHA-256, header and every blob are verified. What is damaged is located: the object, then the files and
 //! snapshots that it hits. Check changes nothing.
 
-mod hits;
+pub mod hits;
 mod packs;
 pub mod reach;
 

@@ -108,7 +108,7 @@ pub(super) async fn read(
             }
             let damaged = match vault.load_pack_range(&id, 0..size).await {
                 Ok(bytes) => {
-                    let verify = move || verify(&vault, id, &bytes, blobs);
+                    let verify = move || verify(&vault, id, &bytes, &blobs);
                     let done = tokio::task::spawn_blocking(verify).await;
                     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
                 }
@@ -130,7 +130,7 @@ pub(super) async fn read(
 }
 
 /// Verifies a whole pack: name, header, and every blob that the index says is in it.
-fn verify(vault: &Vault, id: Id, bytes: &[u8], blobs: Vec<(BlobKey, Located)>) -> Option<Damaged> {
+fn verify(vault: &Vault, id: Id, bytes: &[u8], blobs: &[(BlobKey, Located)]) -> Option<Damaged> {
     let named = Id::of(bytes) == id;
     let header = read_header(vault.key(), id, bytes);
     let mut broken = HashSet::new();
@@ -146,7 +146,7 @@ fn verify(vault: &Vault, id: Id, bytes: &[u8], blobs: Vec<(BlobKey, Located)>) -
             }
         }
     }
-    for (key, located) in &blobs {
+    for (key, located) in blobs {
         let (start, len) = (located.offset as usize, located.length as usize);
         let sealed = bytes.get(start..start.saturating_add(len));
         let opened = sealed.map(|sealed| open_blob(vault.key(), &key.id, sealed, located.uncompressed));

@@ -142,9 +142,9 @@ mod tests {
 
     #[test]
     fn near_pieces_are_one_range() {
-        let mut window = Window::default();
-        window.pieces =
+        let pieces =
             vec![piece(1, 5_000_000, 100), piece(2, 0, 10), piece(1, 0, 100), piece(1, 100, 50), piece(1, 100, 50)];
+        let mut window = Window { pieces, ..Window::default() };
         let groups = window.groups();
         let shape: Vec<_> = groups.iter().map(|g| (g.pack.0[0], g.start, g.end, g.pieces.len())).collect();
         assert_eq!(shape, [(1, 0, 150, 3), (1, 5_000_000, 5_000_100, 1), (2, 0, 10, 1)]);
@@ -153,8 +153,8 @@ mod tests {
 
     #[test]
     fn a_range_stays_within_its_bound() {
-        let mut window = Window::default();
-        window.pieces = (0..40).map(|n| piece(1, n << 20, 1 << 20)).collect();
+        let pieces = (0..40).map(|n| piece(1, n << 20, 1 << 20)).collect();
+        let mut window = Window { pieces, ..Window::default() };
         let groups = window.groups();
         assert_eq!(groups.len(), 5);
         assert!(groups.iter().all(|g| g.end - g.start <= RANGE));
