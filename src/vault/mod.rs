@@ -3,6 +3,9 @@
 pub mod blob;
 pub mod crypto;
 pub mod id;
+pub mod pack;
+pub mod polynomial;
+pub mod unpacked;
 
 pub use blob::{BlobKey, BlobType, Located};
 pub use id::Id;
