@@ -3,9 +3,16 @@
 pub mod blob;
 pub mod crypto;
 pub mod id;
+pub mod index;
+pub mod index_file;
+pub mod layout;
 pub mod pack;
 pub mod polynomial;
+pub mod snapshot;
 pub mod unpacked;
+pub mod whoami;
 
 pub use blob::{BlobKey, BlobType, Located};
 pub use id::Id;
+pub use index::{Index, PackContents, PackInfo};
+pub use layout::FileType;
