@@ -5,18 +5,23 @@
 //! catalog keeps (plan, due) unique: a clock that steps back, or two schedulers, cannot run one instant twice.
 //!
 //! After downtime there is one catch-up: the newest due instant runs, the others are missed. It serves every tier that
-//! the missed ones carried, so that a weekly or monthly snapshot is late rather than never made.
+//! the missed ones carried, so that a weekly or monthly snapshot is late rather than never made. Where the schedule wants
+//! no catch-up, the next instant serves them.
 //!
 //! It does not know about concurrency between plans, retries of failed runs, or drills.
 
 use jiff::{SignedDuration, Timestamp};
 
 use super::timetable::Timetable;
-use crate::retention::Tier;
+use crate::config::{CatchUp, Schedule, Tier};
+use crate::record::MissReason;
 
 /// How many due instants of a plan one decision gives a fate. After a longer downtime the decision is asked for again
 /// ([`Decision::unfinished`]), so that its size is bounded.
 pub const BATCH: usize = 1000;
+
+/// Where a schedule asks for no catch-up, an instant later than this is not run.
+pub const PROMPT: SignedDuration = SignedDuration::from_mins(10);
 
 /// What is known of one plan.
 #[derive(Debug, Clone, Copy)]
@@ -24,14 +29,14 @@ pub struct PlanFacts<'a> {
     /// Its name.
     pub plan: &'a str,
     /// When it is due.
-    pub timetable: &'a Timetable,
+    pub schedule: &'a Schedule,
     /// When it was first seen: nothing before that is owed.
     pub since: Timestamp,
     /// The newest due instant that ran, is running, or is recorded as missed.
     pub last: Option<Timestamp>,
     /// Its run that is still going, started by the schedule or by hand.
     pub running: Option<Running>,
-    /// Tiers of instants recorded as missed since the last run started.
+    /// Tiers of instants that were missed, or whose run failed, and that no run has served since.
     pub carried: &'a [Tier],
 }
 
@@ -53,26 +58,6 @@ pub struct DueRun {
     pub tiers: Vec<Tier>,
     /// How many of the instants that this decision records as missed it makes up for.
     pub catches_up: usize,
-}
-
-/// Why an instant was missed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, serde::Serialize, serde::Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum MissReason {
-    /// Nothing ran the schedule at that time; a later instant made up for it.
-    Downtime,
-    /// The run before was still going.
-    Overlap,
-}
-
-impl MissReason {
-    /// As stored.
-    pub fn name(self) -> &'static str {
-        match self {
-            MissReason::Downtime => "downtime",
-            MissReason::Overlap => "overlap",
-        }
-    }
 }
 
 /// An instant that will never run.
@@ -149,10 +134,11 @@ fn decide(now: Timestamp, facts: &PlanFacts<'_>, decision: &mut Decision) {
         decision.ahead.push(AheadOfClock { plan: plan(), last, by: last.duration_since(now) });
     }
     let mut open: Vec<Timestamp> = Vec::new();
-    let mut next = facts.timetable.next_after(from);
+    let timetable = Timetable(facts.schedule);
+    let mut next = timetable.next_after(from);
     while let Some(due) = next.filter(|&due| due <= now && open.len() < BATCH) {
         open.push(due);
-        next = facts.timetable.next_after(due);
+        next = timetable.next_after(due);
     }
     let unfinished = next.is_some_and(|due| due <= now);
     if unfinished {
@@ -160,11 +146,16 @@ fn decide(now: Timestamp, facts: &PlanFacts<'_>, decision: &mut Decision) {
     }
     decision.next.push(Upcoming { plan: plan(), due: next });
 
-    let run = if facts.running.is_some() || unfinished { None } else { open.pop() };
+    let prompt = |due: Timestamp| now.duration_since(due) <= PROMPT;
+    let run = match facts.schedule.catch_up {
+        _ if facts.running.is_some() || unfinished => None,
+        CatchUp::Once => open.pop(),
+        CatchUp::Skip => open.pop_if(|due| prompt(*due)),
+    };
     let mut tiers = facts.carried.to_vec();
     let missed_before = decision.missed.len();
     for due in open {
-        let own = facts.timetable.tiers_of(due);
+        let own = timetable.tiers_of(due);
         tiers.extend(&own);
         let reason = match facts.running {
             Some(running) if due >= running.started => MissReason::Overlap,
@@ -173,7 +164,7 @@ fn decide(now: Timestamp, facts: &PlanFacts<'_>, decision: &mut Decision) {
         decision.missed.push(Missed { plan: plan(), due, tiers: own, reason });
     }
     if let Some(due) = run {
-        tiers.extend(facts.timetable.tiers_of(due));
+        tiers.extend(timetable.tiers_of(due));
         tiers.sort_unstable();
         tiers.dedup();
         let catches_up = decision.missed.len() - missed_before;

@@ -1,32 +1,37 @@
 use std::collections::BTreeMap;
 
 use jiff::civil::Weekday;
-use jiff::tz::TimeZone;
 use proptest::prelude::*;
 
 use super::*;
-use crate::schedule::timetable::{Days, Pace, TierRule};
+use crate::config::{Days, Rhythm, TierDays};
+use crate::units::Span;
 
 fn ts(text: &str) -> Timestamp {
     text.parse().expect("a timestamp")
 }
 
-fn table(pace: Pace, zone: &str) -> Timetable {
-    let rules = vec![
-        TierRule { tier: Tier::Daily, days: Days::Every },
-        TierRule { tier: Tier::Weekly, days: Days::Weekly(Weekday::Sunday) },
-        TierRule { tier: Tier::Monthly, days: Days::Monthly(1) },
-    ];
-    Timetable { pace, zone: TimeZone::get(zone).expect("a known zone"), rules }
+fn table(rhythm: Rhythm, zone: &str) -> Schedule {
+    Schedule {
+        rhythm,
+        zone: zone.parse().expect("a known zone"),
+        daylight: None,
+        tiers: vec![
+            TierDays { tier: Tier::Daily, days: Days::Every },
+            TierDays { tier: Tier::Weekly, days: Days::Weekly(Weekday::Sunday) },
+            TierDays { tier: Tier::Monthly, days: Days::Monthly(1) },
+        ],
+        catch_up: CatchUp::Once,
+    }
 }
 
-fn nightly() -> Timetable {
-    table(Pace::At(jiff::civil::time(1, 30, 0, 0)), "UTC")
+fn nightly() -> Schedule {
+    table(Rhythm::At(jiff::civil::time(1, 30, 0, 0)), "UTC")
 }
 
-fn facts<'a>(timetable: &'a Timetable, last: &str) -> PlanFacts<'a> {
+fn facts<'a>(schedule: &'a Schedule, last: &str) -> PlanFacts<'a> {
     let since = ts("2026-01-01T00:00:00Z");
-    PlanFacts { plan: "orders", timetable, since, last: Some(ts(last)), running: None, carried: &[] }
+    PlanFacts { plan: "orders", schedule, since, last: Some(ts(last)), running: None, carried: &[] }
 }
 
 #[test]
@@ -74,6 +79,17 @@ fn after_downtime_one_catch_up_serves_all_that_was_missed() {
 }
 
 #[test]
+fn without_catch_up_the_next_instant_serves_what_was_missed() {
+    let timetable = Schedule { catch_up: CatchUp::Skip, ..nightly() };
+    let late = schedule(ts("2026-03-01T09:00:00Z"), &[facts(&timetable, "2026-02-27T01:30:00Z")]);
+    assert_eq!((late.due.len(), late.missed.len()), (0, 2));
+    let mut facts = facts(&timetable, "2026-03-01T01:30:00Z");
+    facts.carried = &late.missed[1].tiers;
+    let prompt = schedule(ts("2026-03-02T01:31:00Z"), &[facts]);
+    assert_eq!(prompt.due[0].tiers, [Tier::Daily, Tier::Weekly, Tier::Monthly]);
+}
+
+#[test]
 fn a_due_run_while_the_last_still_goes_is_missed_and_its_tiers_wait() {
     let timetable = nightly();
     let mut facts = facts(&timetable, "2026-02-28T01:30:00Z");
@@ -106,7 +122,7 @@ fn a_clock_that_steps_back_runs_nothing_again_and_is_named() {
 
 #[test]
 fn a_clock_change_night_runs_once() {
-    let timetable = table(Pace::At(jiff::civil::time(2, 30, 0, 0)), "Europe/Berlin");
+    let timetable = table(Rhythm::At(jiff::civil::time(2, 30, 0, 0)), "Europe/Berlin");
     let mut last = ts("2026-10-24T00:30:00Z");
     let mut ran = Vec::new();
     for minute in 0..(48 * 60) {
@@ -123,7 +139,7 @@ fn a_clock_change_night_runs_once() {
 
 #[test]
 fn a_long_downtime_of_a_frequent_plan_is_decided_in_batches() {
-    let timetable = table(Pace::Every(SignedDuration::from_mins(1)), "UTC");
+    let timetable = table(Rhythm::Every(Span::from_mins(1)), "UTC");
     let now = ts("2026-03-03T00:00:00Z");
     let first = schedule(now, &[facts(&timetable, "2026-03-01T00:00:00Z")]);
     assert_eq!((first.due.len(), first.missed.len()), (0, BATCH));
@@ -143,7 +159,7 @@ fn a_long_downtime_of_a_frequent_plan_is_decided_in_batches() {
 
 #[test]
 fn the_longest_overdue_plan_starts_first() {
-    let (a, b) = (nightly(), table(Pace::At(jiff::civil::time(1, 0, 0, 0)), "UTC"));
+    let (a, b) = (nightly(), table(Rhythm::At(jiff::civil::time(1, 0, 0, 0)), "UTC"));
     let mut second = facts(&b, "2026-03-02T01:00:00Z");
     second.plan = "archive";
     let decision = schedule(ts("2026-03-03T02:00:00Z"), &[facts(&a, "2026-03-02T01:30:00Z"), second]);
@@ -151,12 +167,12 @@ fn the_longest_overdue_plan_starts_first() {
     assert_eq!(order, ["archive", "orders"]);
 }
 
-fn paces() -> impl Strategy<Value = (Pace, &'static str)> {
+fn paces() -> impl Strategy<Value = (Rhythm, &'static str)> {
     let pace = prop_oneof![
-        (0i8..24, 0i8..60).prop_map(|(hour, minute)| Pace::At(jiff::civil::time(hour, minute, 0, 0))),
-        (600i64..200_000).prop_map(|secs| Pace::Every(SignedDuration::from_secs(secs))),
+        (0i8..24, 0i8..60).prop_map(|(hour, minute)| Rhythm::At(jiff::civil::time(hour, minute, 0, 0))),
+        (600u64..200_000).prop_map(|secs| Rhythm::Every(Span::from_secs(secs))),
         (0u8..60, 0u8..24).prop_map(|(minute, hour)| {
-            Pace::Cron(Box::new(format!("{minute} {hour} * * 1-6").parse().expect("a pattern")))
+            Rhythm::Cron(format!("{minute} {hour} * * 1-6").parse().expect("a cron line"))
         }),
     ];
     (pace, prop::sample::select(vec!["UTC", "Europe/Berlin", "America/New_York", "Australia/Lord_Howe"]))
@@ -185,12 +201,12 @@ proptest! {
                 running = None;
             }
             let facts = PlanFacts {
-                plan: "p", timetable: &timetable, since, last, running: running.map(|(r, _)| r), carried: &carried,
+                plan: "p", schedule: &timetable, since, last, running: running.map(|(r, _)| r), carried: &carried,
             };
             let decision = schedule(now, &[facts]);
             for missed in &decision.missed {
                 prop_assert!(fates.insert(missed.due, "missed").is_none());
-                prop_assert_eq!(&missed.tiers, &timetable.tiers_of(missed.due));
+                prop_assert_eq!(&missed.tiers, &Timetable(&timetable).tiers_of(missed.due));
                 carried.extend(&missed.tiers);
                 last = last.max(Some(missed.due));
             }
@@ -205,10 +221,10 @@ proptest! {
             }
         }
         let mut owed = Vec::new();
-        let mut next = timetable.next_after(since);
+        let mut next = Timetable(&timetable).next_after(since);
         while let Some(due) = next.filter(|&due| due <= newest) {
             owed.push(due);
-            next = timetable.next_after(due);
+            next = Timetable(&timetable).next_after(due);
         }
         prop_assert_eq!(fates.into_keys().collect::<Vec<_>>(), owed);
     }
