@@ -17,7 +17,8 @@ use super::decision::{
     Repacked,
 };
 use crate::units::ByteSize;
-use crate::vault::{BlobKey, Id, Located};
+
+use crate::vault::{BlobKey, Id, Index, Located};
 
 /// Bytes that end every pack's header: IV, MAC, and its length as a 32-bit number.
 const HEADER_OVERHEAD: u64 = 36;
@@ -30,6 +31,12 @@ pub trait Entries {
     /// All blobs of all packs in any order: a blob that lies in several packs once for each, but an entry that several
     /// index files repeat only once.
     fn entries(&self) -> impl Iterator<Item = (BlobKey, Located)>;
+}
+
+impl Entries for Index {
+    fn entries(&self) -> impl Iterator<Item = (BlobKey, Located)> {
+        self.iter()
+    }
 }
 
 impl Entries for [(BlobKey, Located)] {

@@ -1,5 +1,5 @@
 use super::*;
-use crate::vault::BlobType;
+use crate::vault::{BlobType, PackContents};
 use proptest::prelude::*;
 
 fn id(n: u8) -> Id {
@@ -145,6 +145,20 @@ fn data_and_tree_of_one_id_are_two_blobs() {
     let used = HashSet::from([BlobKey { kind: BlobType::Tree, id: id(1) }]);
     let refusal = prune(made.index.as_slice(), &made.listed, &used, MaxUnused::default());
     assert!(matches!(refusal, Err(Refusal::NotIndexed { count: 1, .. })));
+}
+
+#[test]
+fn the_vaults_index_is_walked_as_it_is() {
+    let made = store(&[(1, &[(1, 100), (2, 50)]), (2, &[(1, 100)])]);
+    let pack = |name: u8| PackContents {
+        id: id(name),
+        blobs: made.index.iter().filter(|(_, at)| at.pack == id(name)).copied().collect(),
+    };
+    let index = Index::of_packs(&[pack(1), pack(2), pack(1)]).expect("sound");
+    let used = HashSet::from([blob(1), blob(2)]);
+    let plan = prune(&index, &made.listed, &used, MaxUnused::default()).expect("whole");
+    assert_eq!(plan.keep, [Kept { pack: id(1), unused: ByteSize(0), reason: KeepReason::FullyUsed }]);
+    assert_eq!((plan.delete[0].pack, plan.delete[0].reason), (id(2), DeleteReason::OnlyDuplicates));
 }
 
 proptest! {
