@@ -1,12 +1,8 @@
 //! What is kept, and why.
+//!
+//! [`plan`] decides over the snapshots of one plan in one vault. Snapshots that carry no plan (made by hand) never get
+//! here.
 
-/// A tier: which part of the past a snapshot stands for. A snapshot may serve several.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Tier {
-    /// One a day, or oftener.
-    Daily,
-    /// One a week.
-    Weekly,
-    /// One a month.
-    Monthly,
-}
+pub mod plan;
+
+pub use plan::{Held, RetentionPlan, retention};
