@@ -1,1 +1,5 @@
 //! Copies in other vaults.
+//!
+//! [`plan`] decides which snapshots a copy still lacks and how far behind it is.
+
+pub mod plan;
