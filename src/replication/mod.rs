@@ -2,4 +2,5 @@
 //!
 //! [`plan`] decides which snapshots a copy still lacks and how far behind it is.
 
+mod facts;
 pub mod plan;
