@@ -1,0 +1,116 @@
+//! What every store promises, as one test that runs over each of them.
+
+use std::collections::HashSet;
+
+use bytes::Bytes;
+
+use super::*;
+
+/// Checks the promises of `store`, which is empty.
+pub(super) async fn check(store: &Store) {
+    objects_come_back(store).await;
+    listings_are_complete_and_sorted(store).await;
+    short_objects_are_errors(store).await;
+    creates_have_one_winner(store).await;
+    keys_that_no_store_can_hold_are_refused(store).await;
+}
+
+async fn objects_come_back(store: &Store) {
+    let key = "data/ab/abcd";
+    assert_eq!(store.size(key).await.unwrap(), None);
+    assert_eq!(store.get(key).await.unwrap_err().kind, StoreErrorKind::NotFound);
+    assert_eq!(store.get_range(key, 0..1).await.unwrap_err().kind, StoreErrorKind::NotFound);
+    store.delete(key).await.unwrap();
+
+    let body = Bytes::from((0..100_000_u32).flat_map(u32::to_le_bytes).collect::<Vec<_>>());
+    store.put(key, body.clone()).await.unwrap();
+    store.put(key, body.clone()).await.unwrap();
+    assert_eq!(store.get(key).await.unwrap(), body);
+    assert_eq!(store.get_range(key, 7..70_000).await.unwrap(), body.slice(7..70_000));
+    assert_eq!(store.get_range(key, 9..9).await.unwrap(), Bytes::new());
+    assert_eq!(store.size(key).await.unwrap(), Some(400_000));
+
+    store.put(key, Bytes::new()).await.unwrap();
+    assert_eq!(store.get(key).await.unwrap(), Bytes::new());
+    store.delete(key).await.unwrap();
+    assert_eq!(store.size(key).await.unwrap(), None);
+}
+
+async fn listings_are_complete_and_sorted(store: &Store) {
+    let keys = ["config", "data/00/0001", "data/ff/ff01", "database/x", "keys/k"];
+    for key in keys.iter().rev() {
+        store.put(key, Bytes::from_static(key.as_bytes())).await.unwrap();
+    }
+    let listed = store.list("").await.unwrap();
+    assert_eq!(listed.iter().map(|info| info.key.as_str()).collect::<Vec<_>>(), keys);
+    assert!(listed.iter().all(|info| info.size == info.key.len() as u64 && info.modified > Timestamp::UNIX_EPOCH));
+    let data: Vec<_> = store.list("data").await.unwrap().into_iter().map(|info| info.key).collect();
+    assert_eq!(data, ["data/00/0001", "data/ff/ff01"]);
+    assert_eq!(store.list("nothing").await.unwrap(), []);
+    store.delete_many(keys.iter().map(|key| (*key).to_owned()).chain(["gone".to_owned()]).collect()).await.unwrap();
+    assert_eq!(store.list("").await.unwrap(), []);
+}
+
+async fn short_objects_are_errors(store: &Store) {
+    store.put("short", Bytes::from_static(b"0123456789")).await.unwrap();
+    for range in [5..11, 10..11, 50..60, 0..u64::MAX] {
+        let error = store.get_range("short", range.clone()).await.unwrap_err();
+        assert_eq!(error.kind, StoreErrorKind::Truncated, "{range:?}: {error}");
+    }
+    store.delete("short").await.unwrap();
+}
+
+async fn creates_have_one_winner(store: &Store) {
+    let racers = (0..16).map(|n: u8| {
+        let store = store.clone();
+        tokio::spawn(async move { store.put_new("leases/race", Bytes::from(vec![n; 64])).await.unwrap() })
+    });
+    let outcomes: Vec<_> = futures::future::join_all(racers).await.into_iter().map(Result::unwrap).collect();
+    let winners: Vec<_> = (0..16).filter(|n| outcomes[usize::from(*n)] == PutNew::Created).collect();
+    assert_eq!(winners.len(), 1, "{outcomes:?}");
+    assert_eq!(store.get("leases/race").await.unwrap(), vec![winners[0]; 64]);
+    // The winner asks again, as it would after a lost answer.
+    assert_eq!(store.put_new("leases/race", vec![winners[0]; 64].into()).await.unwrap(), PutNew::Created);
+    assert_eq!(store.put_new("leases/race", "other".into()).await.unwrap(), PutNew::Exists);
+    let keys: HashSet<_> = store.list("").await.unwrap().into_iter().map(|info| info.key).collect();
+    assert_eq!(keys, HashSet::from(["leases/race".to_owned()]));
+    store.delete("leases/race").await.unwrap();
+}
+
+async fn keys_that_no_store_can_hold_are_refused(store: &Store) {
+    for key in ["a//b", "../up", "a/./b", "line\nbreak"] {
+        assert_eq!(store.put(key, Bytes::new()).await.unwrap_err().kind, StoreErrorKind::Config, "{key:?}");
+        assert_eq!(store.get(key).await.unwrap_err().kind, StoreErrorKind::Config, "{key:?}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn memory_conforms() {
+    check(&Store::open("memory://conformance", &OpenOptions::default()).await.unwrap()).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_prefix_conforms() {
+    let inner = Arc::new(object_store::memory::InMemory::new());
+    let store = Store::from_object_store(inner.clone(), "team/vault", "memory://prefixed");
+    check(&store).await;
+    store.put("config", "x".into()).await.unwrap();
+    assert_eq!(inner.get(&Path::from("team/vault/config")).await.unwrap().bytes().await.unwrap(), "x");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_folder_conforms() {
+    let folder = tempfile::tempdir().unwrap();
+    let url = format!("file://{}/not/yet", folder.path().display());
+    check(&Store::open(&url, &OpenOptions::default()).await.unwrap()).await;
+}
+
+#[tokio::test]
+async fn two_opens_of_a_memory_store_see_the_same_objects() {
+    let one = Store::open("memory://twice", &OpenOptions::default()).await.unwrap();
+    let two = Store::open("memory://twice", &OpenOptions::default()).await.unwrap();
+    one.put("a", "b".into()).await.unwrap();
+    assert_eq!(two.get("a").await.unwrap(), "b");
+    let other = Store::open("memory://other", &OpenOptions::default()).await.unwrap();
+    assert_eq!(other.list("").await.unwrap(), []);
+}

@@ -1,0 +1,57 @@
+//! What opening a store may be told beside its address.
+
+use std::path::PathBuf;
+
+use zeroize::Zeroizing;
+
+use crate::units::ByteSize;
+
+/// Settings of one store. What the address says itself wins over these.
+#[derive(Debug, Clone, Default)]
+pub struct OpenOptions {
+    /// Who asks.
+    pub credentials: Credentials,
+    /// The region; by default what the environment or profile says, else `us-east-1`.
+    pub region: Option<String>,
+    /// Another server than AWS.
+    pub endpoint: Option<String>,
+    /// The bucket in the path rather than in the host name; by default when there is an endpoint.
+    pub path_style: Option<bool>,
+    /// PEM certificates to trust beside the system's.
+    pub ca_file: Option<PathBuf>,
+    /// The proxy for this store; by default what the environment says.
+    pub proxy: Option<String>,
+    /// Bytes a second sent at most, on average.
+    pub upload_limit: Option<ByteSize>,
+    /// Bytes a second received at most, on average.
+    pub download_limit: Option<ByteSize>,
+}
+
+/// Where the credentials of an S3 store come from. Never from its address.
+#[derive(Clone, Default)]
+pub enum Credentials {
+    /// The standard AWS chain: environment, profile files, web identity, container and instance roles.
+    #[default]
+    Environment,
+    /// A named profile of the AWS configuration files.
+    Profile(String),
+    /// These keys.
+    Keys {
+        /// The public half.
+        access_key_id: String,
+        /// The secret half.
+        secret_access_key: Zeroizing<String>,
+        /// Given with temporary keys.
+        session_token: Option<Zeroizing<String>>,
+    },
+}
+
+impl std::fmt::Debug for Credentials {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Environment => f.write_str("Environment"),
+            Self::Profile(name) => write!(f, "Profile({name})"),
+            Self::Keys { access_key_id, .. } => write!(f, "Keys({access_key_id}, ***)"),
+        }
+    }
+}
