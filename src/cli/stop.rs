@@ -13,11 +13,14 @@ use tokio::sync::watch;
 use super::error::Failure;
 use super::exit::Exit;
 use super::output::Output;
+use crate::monitor::Cancel;
 
 /// Whether the user asked to stop.
 #[derive(Debug, Clone)]
 pub(crate) struct Stop {
-    flag: Arc<AtomicBool>,
+    cancel: Cancel,
+    /// Someone winds up in good order when asked to, which may take a while.
+    winds_up: Arc<AtomicBool>,
     asked: watch::Receiver<bool>,
 }
 
@@ -26,18 +29,18 @@ impl Stop {
     ///
     /// SIGHUP is left alone, so that `nohup` works.
     pub(crate) fn listen(out: Output) -> std::io::Result<Self> {
-        let interrupt = signal(SignalKind::interrupt())?;
-        let terminate = signal(SignalKind::terminate())?;
+        let signals = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
         let (tell, asked) = watch::channel(false);
-        let flag = Arc::new(AtomicBool::new(false));
-        tokio::spawn(watch_signals([interrupt, terminate], flag.clone(), tell, out));
-        Ok(Self { flag, asked })
+        let stop = Self { cancel: Cancel::default(), winds_up: Arc::default(), asked };
+        tokio::spawn(stop.clone().watch(signals, tell, out));
+        Ok(stop)
     }
 
-    /// A plain flag for code that runs on threads of its own.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for the commands that write; none is registered yet"))]
-    pub(crate) fn flag(&self) -> Arc<AtomicBool> {
-        self.flag.clone()
+    /// What an operation is handed that stops between two steps.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for commands that write packs; none is registered yet"))]
+    pub(crate) fn cancel(&self) -> Cancel {
+        self.winds_up.store(true, Ordering::SeqCst);
+        self.cancel.clone()
     }
 
     /// Resolves when the user asks to stop.
@@ -57,16 +60,17 @@ impl Stop {
             done = work => done,
         }
     }
-}
 
-async fn watch_signals(mut signals: [Signal; 2], flag: Arc<AtomicBool>, tell: watch::Sender<bool>, out: Output) {
-    any(&mut signals).await;
-    flag.store(true, Ordering::SeqCst);
-    // Nobody listens when no command waits for it: the flag is enough then.
-    tell.send_replace(true);
-    out.note("stopping; once more ends at once");
-    any(&mut signals).await;
-    leave_now();
+    async fn watch(self, mut signals: [Signal; 2], tell: watch::Sender<bool>, out: Output) {
+        any(&mut signals).await;
+        self.cancel.cancel();
+        tell.send_replace(true);
+        if self.winds_up.load(Ordering::SeqCst) {
+            out.note("stopping; once more ends at once");
+        }
+        any(&mut signals).await;
+        leave_now();
+    }
 }
 
 async fn any([interrupt, terminate]: &mut [Signal; 2]) {
@@ -87,14 +91,14 @@ mod tests {
 
     fn stop() -> (watch::Sender<bool>, Stop) {
         let (tell, asked) = watch::channel(false);
-        (tell, Stop { flag: Arc::new(AtomicBool::new(false)), asked })
+        (tell, Stop { cancel: Cancel::default(), winds_up: Arc::default(), asked })
     }
 
     #[tokio::test]
     async fn work_that_nobody_stops_ends_by_itself() {
         let (_tell, stop) = stop();
         assert_eq!(stop.or(async { Ok(7) }).await.ok(), Some(7));
-        assert!(!stop.flag().load(Ordering::SeqCst));
+        assert!(!stop.cancel().is_cancelled());
     }
 
     #[tokio::test]
