@@ -1,0 +1,151 @@
+//! The index: where every blob of a vault lies.
+//!
+//! Sorted, immutable [`Segment`]s hold what the vault's index files say; an overlay holds what this run added. Reads
+//! ask both. Nothing here reads the vault or its index files, and nothing is removed: after a prune the index is loaded
+//! again. A blob may lie in several packs; an entry that two index files repeat counts once.
+
+mod checksum;
+mod entry;
+mod layout;
+mod mapped;
+mod merged;
+mod overlay;
+mod segment;
+mod write;
+
+use std::sync::Arc;
+
+pub use self::entry::{PackContents, PackInfo};
+pub use self::segment::{Segment, SegmentError};
+
+use self::entry::{Entry, Totals};
+use self::merged::Merged;
+use self::overlay::Overlay;
+use super::blob::{BlobKey, BlobType, Located};
+use super::id::Id;
+
+/// Where every blob lies. A clone is another handle to the same index, and sees what is inserted through either.
+#[derive(Debug, Clone)]
+pub struct Index {
+    segments: Arc<[Segment]>,
+    overlay: Arc<Overlay>,
+}
+
+impl Index {
+    /// An index of what the segments say, with nothing added yet.
+    pub fn new(segments: Vec<Segment>) -> Self {
+        Self { segments: segments.into(), overlay: Arc::new(Overlay::new()) }
+    }
+
+    /// An index of these packs, held in memory.
+    pub fn of_packs(packs: &[PackContents]) -> Result<Self, SegmentError> {
+        Ok(Self::new(vec![Segment::build(&[], packs)?]))
+    }
+
+    /// One place of the blob, if it is stored: what this run wrote before what it found.
+    pub fn get(&self, key: BlobKey) -> Option<Located> {
+        let added = self.overlay.find(key).first().map(Entry::located);
+        added.or_else(|| self.segments.iter().find_map(|segment| segment.find(key).next()).map(|found| found.located()))
+    }
+
+    /// Every place of the blob, each once: where to look when one turns out to be damaged.
+    pub fn get_all(&self, key: BlobKey) -> Vec<Located> {
+        let mut found = self.overlay.find(key);
+        found.extend(self.segments.iter().flat_map(|segment| segment.find(key)));
+        found.sort_unstable();
+        found.dedup();
+        found.iter().map(Entry::located).collect()
+    }
+
+    /// Whether the blob is stored. One that is only claimed is not.
+    pub fn contains(&self, key: BlobKey) -> bool {
+        self.overlay.contains(key) || self.segments.iter().any(|segment| segment.find(key).next().is_some())
+    }
+
+    /// Claims a blob for the caller, who must now store it: [`Index::insert`] its pack, or [`Index::release`] it.
+    ///
+    /// False: it is stored, or another worker of this run is about to have stored it. In the second case nothing may be
+    /// acknowledged that refers to the blob before that worker's pack is in the vault; as snapshots are written after
+    /// all packs, that needs no care.
+    #[must_use]
+    pub fn claim(&self, key: BlobKey) -> bool {
+        let stored = self.segments.iter().any(|segment| segment.find(key).next().is_some());
+        !stored && self.overlay.claim(key)
+    }
+
+    /// Gives a claim back after a failure, so that another try may store the blob. Does nothing to a stored blob.
+    pub fn release(&self, key: BlobKey) {
+        self.overlay.release(key);
+    }
+
+    /// Adds a pack that is now in the vault; its blobs are no longer claimed but stored.
+    pub fn insert(&self, contents: &PackContents) {
+        self.overlay.insert(contents);
+    }
+
+    /// Every place of every blob: data before trees, by id, each once. What is inserted meanwhile is not seen.
+    pub fn iter(&self) -> impl Iterator<Item = (BlobKey, Located)> + '_ {
+        self.places().map(|entry| (entry.key, entry.located()))
+    }
+
+    /// Every pack, by id, with what the index implies about it.
+    pub fn packs(&self) -> impl Iterator<Item = PackInfo> + '_ {
+        let exact = self.packs_listed_apart();
+        let mut last = None;
+        self.packs_by_source().filter_map(move |(id, totals)| {
+            if last.replace(id) == Some(id) {
+                return None;
+            }
+            Some(exact.get(&id).copied().unwrap_or(totals).info(id))
+        })
+    }
+
+    /// Places known, at least as many as there are blobs: one that two index files repeat counts twice.
+    pub fn len(&self) -> u64 {
+        self.segments.iter().map(Segment::len).sum::<u64>() + self.overlay.len()
+    }
+
+    /// Whether no blob is stored.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn places(&self) -> impl Iterator<Item = Entry<Id>> + '_ {
+        type Source<'a> = Box<dyn Iterator<Item = Entry<Id>> + 'a>;
+        let added: Source<'_> = Box::new(self.overlay.places().into_iter());
+        Merged::of(self.segments.iter().map(|segment| Box::new(segment.places()) as Source<'_>).chain([added]))
+    }
+
+    fn packs_by_source(&self) -> impl Iterator<Item = (Id, Totals)> + '_ {
+        type Source<'a> = Box<dyn Iterator<Item = (Id, Totals, usize)> + 'a>;
+        let added = self.overlay.packs();
+        let sources = self.segments.iter().map(|segment| Box::new(segment.packs()) as Box<dyn Iterator<Item = _>>);
+        let sources = sources.chain([Box::new(added.into_iter()) as Box<dyn Iterator<Item = _>>]);
+        // Numbered by source, so that equal totals from two of them are not taken for one listing.
+        let numbered =
+            sources.enumerate().map(|(n, source)| Box::new(source.map(move |(id, t)| (id, t, n))) as Source<'_>);
+        Merged::of(numbered).map(|(id, totals, _)| (id, totals))
+    }
+
+    /// The totals of packs that more than one source lists: their listings may overlap, so their places are counted.
+    fn packs_listed_apart(&self) -> std::collections::HashMap<Id, Totals> {
+        let mut repeated = std::collections::HashMap::new();
+        let mut last = None;
+        for (id, _) in self.packs_by_source() {
+            if last.replace(id) == Some(id) {
+                repeated.insert(id, Totals::new());
+            }
+        }
+        if !repeated.is_empty() {
+            for entry in self.places() {
+                if let Some(totals) = repeated.get_mut(&entry.pack) {
+                    totals.add(entry.key.kind, entry.length, entry.compressed());
+                }
+            }
+        }
+        repeated
+    }
+}
+
+#[cfg(test)]
+mod tests;

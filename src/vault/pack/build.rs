@@ -1,0 +1,246 @@
+//! A pack while it is filled, in memory.
+
+use std::io::Read;
+use std::num::NonZeroU32;
+
+use bytes::Bytes;
+use sha2::{Digest, Sha256};
+use zstd::zstd_safe::compress_bound;
+
+use super::header::{self, COMPRESSED_ENTRY};
+use super::worth::looks_incompressible;
+use super::{MAX_HEADER, PackError, Sealer};
+use crate::vault::blob::{BlobType, Located};
+use crate::vault::crypto::{IV_LEN, OVERHEAD};
+use crate::vault::id::Id;
+
+/// Compression that saves less than one part in this many is not worth its decompression.
+const LEAST_GAIN: usize = 32;
+
+/// Fills a pack, blob by blob. The pack is hashed as it grows, so that finishing it is cheap.
+///
+/// A blob that fails to be added leaves the pack as it was.
+#[derive(Debug)]
+pub struct PackBuilder {
+    kind: BlobType,
+    bytes: Vec<u8>,
+    hash: Sha256,
+    entries: Vec<Entry>,
+}
+
+/// One blob of the pack.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Entry {
+    pub(super) id: Id,
+    pub(super) length: u32,
+    pub(super) uncompressed: Option<NonZeroU32>,
+}
+
+/// What became of a blob that was added.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct AddedBlob {
+    /// Bytes that it takes in the pack, sealed.
+    pub stored: u32,
+    /// Whether it was compressed.
+    pub compressed: bool,
+}
+
+/// A pack ready to be stored.
+#[derive(Debug, Clone)]
+pub struct FinishedPack {
+    /// SHA-256 of `bytes`, and its name.
+    pub id: Id,
+    /// What its blobs are.
+    pub kind: BlobType,
+    /// The whole pack.
+    pub bytes: Bytes,
+    /// Its blobs, in the order in which they lie.
+    pub blobs: Vec<(Id, Located)>,
+}
+
+impl PackBuilder {
+    /// An empty pack for blobs of this type.
+    pub fn new(kind: BlobType) -> Self {
+        Self { kind, bytes: Vec::new(), hash: Sha256::new(), entries: Vec::new() }
+    }
+
+    /// An empty pack with room for this many bytes.
+    pub fn with_capacity(kind: BlobType, bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), ..Self::new(kind) }
+    }
+
+    /// What its blobs are.
+    pub fn kind(&self) -> BlobType {
+        self.kind
+    }
+
+    /// Bytes of the blobs added so far, sealed.
+    pub fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// Whether nothing was added.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty()
+    }
+
+    /// Blobs added so far.
+    pub fn count(&self) -> usize {
+        self.entries.len()
+    }
+
+    /// Whether the pack has reached `target` bytes, or its header half its limit: time to finish it.
+    pub fn is_full(&self, target: u32) -> bool {
+        self.bytes.len() >= target as usize || header::plain_len(self.entries.len() + 1) > MAX_HEADER as usize / 2
+    }
+
+    /// Compresses `plain` where that helps (trees always, so that stock tools leave them alone), seals and adds it.
+    ///
+    /// `id` must be the SHA-256 of `plain`: the caller has it already, since it looked for the blob.
+    pub fn add(&mut self, sealer: &mut Sealer, id: Id, plain: &[u8]) -> Result<AddedBlob, PackError> {
+        let plain_len = u32::try_from(plain.len()).map_err(|_| PackError::Implausible(plain.len() as u64))?;
+        self.room_for(plain.len())?;
+        let start = self.bytes.len();
+        sealer.begin(&mut self.bytes);
+        let compress = match self.kind {
+            BlobType::Tree => !plain.is_empty(),
+            BlobType::Data => !plain.is_empty() && !looks_incompressible(plain),
+        };
+        let mut uncompressed = None;
+        if compress {
+            if let Err(error) = sealer.compress_into(plain, &mut self.bytes) {
+                self.bytes.truncate(start);
+                return Err(error);
+            }
+            let packed = self.bytes.len() - start - IV_LEN;
+            if self.kind == BlobType::Tree || packed + plain.len() / LEAST_GAIN < plain.len() {
+                uncompressed = NonZeroU32::new(plain_len);
+            } else {
+                self.bytes.truncate(start + IV_LEN);
+            }
+        }
+        if uncompressed.is_none() {
+            self.bytes.reserve(plain.len() + OVERHEAD);
+            self.bytes.extend_from_slice(plain);
+        }
+        self.seal(sealer, start, id, uncompressed)
+    }
+
+    /// Adds a plaintext of `len` bytes that is read as it is compressed, for what should not be held in memory.
+    ///
+    /// Fails when `source` is shorter than `len` or does not hash to `id`; what it has beyond `len` is left unread.
+    pub fn add_stream(
+        &mut self,
+        sealer: &mut Sealer,
+        id: Id,
+        len: u32,
+        source: &mut dyn Read,
+    ) -> Result<AddedBlob, PackError> {
+        self.room_for(len as usize)?;
+        let start = self.bytes.len();
+        sealer.begin(&mut self.bytes);
+        let mut hash = Sha256::new();
+        let mut done = Ok(());
+        if len > 0 {
+            done = sealer.compress_stream(source, u64::from(len), &mut self.bytes, |piece| hash.update(piece));
+        }
+        let found = Id(hash.finalize().into());
+        if done.is_ok() && found != id {
+            done = Err(PackError::NotItsId { expected: id, found });
+        }
+        match done {
+            Ok(()) => self.seal(sealer, start, id, NonZeroU32::new(len)),
+            Err(error) => {
+                self.bytes.truncate(start);
+                Err(error)
+            }
+        }
+    }
+
+    /// Seals and adds what was compressed already, as it came out of another vault's seal.
+    pub fn add_payload(
+        &mut self,
+        sealer: &mut Sealer,
+        id: Id,
+        payload: &[u8],
+        uncompressed: Option<NonZeroU32>,
+    ) -> Result<AddedBlob, PackError> {
+        self.room_for(payload.len())?;
+        let start = self.bytes.len();
+        sealer.begin(&mut self.bytes);
+        self.bytes.reserve(payload.len() + OVERHEAD);
+        self.bytes.extend_from_slice(payload);
+        self.seal(sealer, start, id, uncompressed)
+    }
+
+    /// Adds a blob as another pack of the same vault has it.
+    pub fn add_sealed(
+        &mut self,
+        id: Id,
+        sealed: &[u8],
+        uncompressed: Option<NonZeroU32>,
+    ) -> Result<AddedBlob, PackError> {
+        if sealed.len() < OVERHEAD {
+            return Err(PackError::Implausible(sealed.len() as u64));
+        }
+        self.room_for(sealed.len())?;
+        let start = self.bytes.len();
+        self.bytes.extend_from_slice(sealed);
+        self.entered(start, id, uncompressed)
+    }
+
+    /// Seals the header and names the pack.
+    pub fn finish(mut self, sealer: &Sealer) -> Result<FinishedPack, PackError> {
+        if self.entries.is_empty() {
+            return Err(PackError::Empty);
+        }
+        let start = self.bytes.len();
+        sealer.begin(&mut self.bytes);
+        for entry in &self.entries {
+            header::write_entry(self.kind, entry, &mut self.bytes);
+        }
+        sealer.seal_from(&mut self.bytes, start)?;
+        let len = u32::try_from(self.bytes.len() - start).map_err(|_| PackError::Full)?;
+        self.bytes.extend_from_slice(&len.to_le_bytes());
+        self.hash.update(&self.bytes[start..]);
+        let id = Id(self.hash.finalize().into());
+        let mut offset = 0;
+        let blobs = self.entries.iter().map(|entry| {
+            let at = Located { pack: id, offset, length: entry.length, uncompressed: entry.uncompressed };
+            offset += entry.length;
+            (entry.id, at)
+        });
+        Ok(FinishedPack { id, kind: self.kind, blobs: blobs.collect(), bytes: self.bytes.into() })
+    }
+
+    /// The blob's worst case, and the header with one more entry, must stay within 32 bits and the header's limit.
+    fn room_for(&self, len: usize) -> Result<(), PackError> {
+        let header = header::plain_len(self.entries.len() + 1) + OVERHEAD;
+        let end = self.bytes.len() + compress_bound(len) + OVERHEAD + header + size_of::<u32>();
+        if header <= MAX_HEADER as usize && u32::try_from(end).is_ok() { Ok(()) } else { Err(PackError::Full) }
+    }
+
+    fn seal(
+        &mut self,
+        sealer: &Sealer,
+        start: usize,
+        id: Id,
+        uncompressed: Option<NonZeroU32>,
+    ) -> Result<AddedBlob, PackError> {
+        if let Err(error) = sealer.seal_from(&mut self.bytes, start) {
+            self.bytes.truncate(start);
+            return Err(error);
+        }
+        self.entered(start, id, uncompressed)
+    }
+
+    fn entered(&mut self, start: usize, id: Id, uncompressed: Option<NonZeroU32>) -> Result<AddedBlob, PackError> {
+        let blob = &self.bytes[start..];
+        let length = u32::try_from(blob.len()).map_err(|_| PackError::Full)?;
+        self.hash.update(blob);
+        self.entries.push(Entry { id, length, uncompressed });
+        Ok(AddedBlob { stored: length, compressed: uncompressed.is_some() })
+    }
+}
+
+const _: () = assert!(COMPRESSED_ENTRY * 2 < MAX_HEADER as usize);

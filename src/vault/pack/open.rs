@@ -1,0 +1,167 @@
+//! Opening blobs: decrypt, decompress, compare with the id.
+
+use std::io::{self, Cursor, Read};
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use sha2::{Digest, Sha256};
+use zstd::stream::read::Decoder;
+use zstd::zstd_safe::{DCtx, get_error_name};
+
+use super::{PackError, plausible};
+use crate::vault::blob::BlobType;
+use crate::vault::crypto::MasterKey;
+use crate::vault::id::Id;
+
+/// Opens a sealed blob and verifies that its plaintext is `expect`'s.
+///
+/// `uncompressed` must be the plaintext's exact length when the blob was compressed. Whoever opens many blobs keeps an
+/// [`Opener`].
+pub fn open_blob(
+    key: &MasterKey,
+    expect: &Id,
+    sealed: &[u8],
+    uncompressed: Option<NonZeroU32>,
+) -> Result<Vec<u8>, PackError> {
+    open(key, &mut DCtx::create(), expect, sealed, uncompressed)
+}
+
+/// Opens blobs for one thread: owns a decompression context that is reused.
+pub struct Opener {
+    key: Arc<MasterKey>,
+    context: DCtx<'static>,
+}
+
+impl std::fmt::Debug for Opener {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Opener").finish_non_exhaustive()
+    }
+}
+
+impl Opener {
+    /// Opens what `key` sealed.
+    pub fn new(key: Arc<MasterKey>) -> Self {
+        Self { key, context: DCtx::create() }
+    }
+
+    /// As [`open_blob`].
+    pub fn open(&mut self, expect: &Id, sealed: &[u8], uncompressed: Option<NonZeroU32>) -> Result<Vec<u8>, PackError> {
+        open(&self.key, &mut self.context, expect, sealed, uncompressed)
+    }
+}
+
+fn open(
+    key: &MasterKey,
+    context: &mut DCtx<'static>,
+    expect: &Id,
+    sealed: &[u8],
+    uncompressed: Option<NonZeroU32>,
+) -> Result<Vec<u8>, PackError> {
+    check_lengths(sealed.len(), uncompressed)?;
+    let payload = key.open(sealed)?;
+    let plain = match uncompressed {
+        None => payload,
+        Some(len) => {
+            let declared = len.get() as usize;
+            let mut plain = Vec::with_capacity(declared);
+            let found = match context.decompress(&mut plain, &payload) {
+                Ok(found) => found,
+                Err(code) => return Err(PackError::Zstd(get_error_name(code))),
+            };
+            if found != declared {
+                return Err(PackError::WrongLength { declared: declared as u64, found: found as u64 });
+            }
+            plain
+        }
+    };
+    match Id::of(&plain) {
+        found if found == *expect => Ok(plain),
+        found => Err(PackError::NotItsId { expected: *expect, found }),
+    }
+}
+
+fn check_lengths(sealed: usize, uncompressed: Option<NonZeroU32>) -> Result<(), PackError> {
+    let length = u32::try_from(sealed).map_err(|_| PackError::Implausible(sealed as u64))?;
+    plausible(BlobType::Tree, length, uncompressed)
+}
+
+/// A blob's plaintext, decompressed as it is read, for what should not be held in memory.
+///
+/// Whether it is the right plaintext is known only at its end: the read that would return 0 fails when it is not. Nothing
+/// made of it may count before that. Every error is of kind `InvalidData` and holds a [`PackError`].
+pub struct BlobReader {
+    plain: Plain,
+    hash: Sha256,
+    expect: Id,
+    declared: u64,
+    found: u64,
+}
+
+enum Plain {
+    Stored(Cursor<Vec<u8>>),
+    Compressed(Box<Decoder<'static, Cursor<Vec<u8>>>>),
+}
+
+impl std::fmt::Debug for BlobReader {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("BlobReader").field("expect", &self.expect).finish_non_exhaustive()
+    }
+}
+
+impl BlobReader {
+    /// Opens a sealed blob for reading.
+    pub fn open(
+        key: &MasterKey,
+        expect: &Id,
+        sealed: &[u8],
+        uncompressed: Option<NonZeroU32>,
+    ) -> Result<Self, PackError> {
+        check_lengths(sealed.len(), uncompressed)?;
+        let payload = Cursor::new(key.open(sealed)?);
+        let (plain, declared) = match uncompressed {
+            None => {
+                let len = payload.get_ref().len() as u64;
+                (Plain::Stored(payload), len)
+            }
+            Some(len) => {
+                let decoder = Decoder::with_buffer(payload).map_err(|_| PackError::Zstd("no memory for a context"))?;
+                (Plain::Compressed(Box::new(decoder)), u64::from(len.get()))
+            }
+        };
+        Ok(Self { plain, hash: Sha256::new(), expect: *expect, declared, found: 0 })
+    }
+
+    fn end(&self) -> Result<usize, PackError> {
+        if self.found != self.declared {
+            return Err(PackError::WrongLength { declared: self.declared, found: self.found });
+        }
+        match Id(self.hash.clone().finalize().into()) {
+            found if found == self.expect => Ok(0),
+            found => Err(PackError::NotItsId { expected: self.expect, found }),
+        }
+    }
+}
+
+impl Read for BlobReader {
+    fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
+        let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
+        if buf.is_empty() {
+            return Ok(0);
+        }
+        let count = match &mut self.plain {
+            Plain::Stored(plain) => plain.read(buf)?,
+            Plain::Compressed(plain) => {
+                plain.read(buf).map_err(|_| invalid(PackError::Zstd("the stream is damaged")))?
+            }
+        };
+        if count == 0 {
+            return self.end().map_err(invalid);
+        }
+        self.found += count as u64;
+        if self.found > self.declared {
+            return Err(invalid(PackError::WrongLength { declared: self.declared, found: self.found }));
+        }
+        self.hash.update(&buf[..count]);
+        Ok(count)
+    }
+}
