@@ -70,18 +70,29 @@ impl Failure {
 
     /// The error as it is shown.
     pub(crate) fn report(&self) -> Report<'_> {
-        let mut causes: Vec<String> = Vec::new();
-        let mut next = self.source.as_deref().map(|source| source as &(dyn Error + 'static));
-        while let Some(cause) = next {
-            let text = cause.to_string();
-            // A wrapper that only repeats its source says nothing twice.
-            if causes.last() != Some(&text) && !text.is_empty() {
-                causes.push(text);
-            }
-            next = cause.source();
-        }
+        let causes = self.source.as_deref().map(|source| causes(source)).unwrap_or_default();
         Report { message: &self.what, causes, hint: self.hint.as_deref(), exit_code: self.exit.code() }
     }
+}
+
+/// The texts of an error and of what lies beneath it.
+fn causes(error: &(dyn Error + 'static)) -> Vec<String> {
+    let mut causes: Vec<String> = Vec::new();
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        let text = cause.to_string();
+        // A wrapper that only repeats its source says nothing twice.
+        if causes.last() != Some(&text) && !text.is_empty() {
+            causes.push(text);
+        }
+        next = cause.source();
+    }
+    causes
+}
+
+/// An error with its causes, in one line.
+pub(crate) fn chain(error: &(dyn Error + 'static)) -> String {
+    causes(error).join(": ")
 }
 
 /// What of an error is shown, to people and to programs.

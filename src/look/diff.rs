@@ -181,3 +181,84 @@ pub(super) fn judge(before: Option<&Node>, after: Option<&Node>) -> Option<Chang
     let same = metadata(before) == metadata(after) && names(before) == names(after) && before.xattrs == after.xattrs;
     (!same).then_some(Change::Metadata)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bed;
+    use super::*;
+
+    async fn changes(bed: &Bed, before: Id, after: Id) -> Vec<String> {
+        let mut diff = Diff::new(&bed.vault, &bed.index, before, after);
+        let mut seen = Vec::new();
+        while let Some(next) = diff.next().await {
+            seen.push(match next {
+                Ok(found) => format!("{:?} {}", found.change, String::from_utf8_lossy(&found.path)),
+                Err(error) => error.to_string(),
+            });
+        }
+        seen
+    }
+
+    #[tokio::test]
+    async fn every_kind_of_difference_is_told_apart() {
+        let bed = Bed::new().await;
+        let file = async |name, content: &[u8]| bed.file(name, &[content]).await;
+        let mut touched = file("touched", b"same").await;
+        let before = bed
+            .tree(vec![
+                bed.dir("gone", vec![file("old", b"1").await]).await,
+                bed.dir("same", vec![file("x", b"2").await]).await,
+                file("edited", b"3").await,
+                touched.clone(),
+                file("turned", b"4").await,
+            ])
+            .await;
+        touched.mode = 0o600;
+        let after = bed
+            .tree(vec![
+                bed.dir("fresh", vec![file("new", b"5").await]).await,
+                bed.dir("same", vec![file("x", b"2").await]).await,
+                file("edited", b"6").await,
+                touched,
+                bed.dir("turned", vec![file("y", b"7").await]).await,
+            ])
+            .await;
+        let expected = [
+            "Content /edited",
+            "Added /fresh",
+            "Added /fresh/new",
+            "Removed /gone",
+            "Removed /gone/old",
+            "Metadata /touched",
+            "Kind /turned",
+            "Added /turned/y",
+        ];
+        assert_eq!(changes(&bed, before, after).await, expected);
+        assert!(changes(&bed, before, before).await.is_empty());
+    }
+
+    #[tokio::test]
+    async fn a_folder_that_one_side_cannot_read_is_not_taken_for_empty() {
+        let bed = Bed::new().await;
+        let whole = bed.dir("d", vec![bed.file("a", &[b"1"]).await]).await;
+        let mut lost = whole.clone();
+        lost.subtree = Some(Id([9; 32]));
+        let before = bed.tree(vec![whole]).await;
+        let after = bed.tree(vec![lost, bed.file("e", &[]).await]).await;
+        let seen = changes(&bed, before, after).await;
+        assert_eq!(seen, ["load the folder /d (tree 09090909)", "Added /e"]);
+    }
+
+    #[test]
+    fn times_that_reading_changes_are_no_difference() {
+        let mut before = Node::new(*b"f", NodeKind::File);
+        let mut after = before.clone();
+        after.atime = jiff::Timestamp::MAX;
+        after.inode = 77;
+        assert_eq!(judge(Some(&before), Some(&after)), None);
+        before.kind = NodeKind::Symlink;
+        after.kind = NodeKind::Symlink;
+        after.linktarget = b"elsewhere".to_vec();
+        assert_eq!(judge(Some(&before), Some(&after)), Some(Change::Content));
+    }
+}

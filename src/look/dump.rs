@@ -176,3 +176,82 @@ impl Archive<'_> {
         self.monitor.problem(&Problem { what: shown(path), why });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::Read;
+
+    use super::super::testing::Bed;
+    use super::*;
+    use crate::monitor::{Collected, Silent};
+
+    #[tokio::test]
+    async fn a_file_is_its_pieces_one_after_another() {
+        let bed = Bed::new().await;
+        let pieces: Vec<Vec<u8>> = (0..20_u8).map(|n| vec![n; 1000]).collect();
+        let slices: Vec<&[u8]> = pieces.iter().map(Vec::as_slice).collect();
+        let node = bed.file("f", &slices).await;
+        let mut out = Vec::new();
+        let bytes = dump_file(&bed.vault, &bed.index, b"/f", &node, &mut out, &Silent).await.expect("whole");
+        assert_eq!((bytes, out), (20_000, pieces.concat()));
+    }
+
+    #[tokio::test]
+    async fn what_is_not_whole_is_an_error() {
+        let bed = Bed::new().await;
+        let mut node = bed.file("f", &[b"one", b"two"]).await;
+        node.content.insert(1, Id([5; 32]));
+        let mut out = Vec::new();
+        let error = dump_file(&bed.vault, &bed.index, b"/f", &node, &mut out, &Silent).await.expect_err("a hole");
+        assert_eq!(error.to_string(), "read /f at byte 3 (blob 05050505)");
+        node.content.remove(1);
+        node.size = 7;
+        let error = dump_file(&bed.vault, &bed.index, b"/f", &node, &mut out, &Silent).await.expect_err("too short");
+        assert_eq!(error.to_string(), "read /f: its pieces hold 6 bytes, the file had 7");
+        node.kind = NodeKind::Fifo;
+        assert!(dump_file(&bed.vault, &bed.index, b"/f", &node, &mut out, &Silent).await.is_err());
+    }
+
+    #[tokio::test]
+    async fn a_folder_becomes_an_archive_and_says_what_it_lacks() {
+        let bed = Bed::new().await;
+        let mut linked = bed.file("linked", &[b"abc"]).await;
+        (linked.links, linked.inode) = (2, 42);
+        let mut again = linked.clone();
+        again.name = b"zz".to_vec();
+        let mut lost = bed.file("lost", &[b"x"]).await;
+        lost.content = vec![Id([5; 32])];
+        let mut link = Node::new(*b"sym", NodeKind::Symlink);
+        link.linktarget = b"linked".to_vec();
+        let socket = Node::new(*b"sock", NodeKind::Socket);
+        let home = bed.dir("home", vec![linked, again, lost, link, socket, bed.file("empty", &[]).await]).await;
+        let root = bed.tree(vec![home]).await;
+        let mut out = Vec::new();
+        let heard = Collected::default();
+        let summary = dump_folder(&bed.vault, &bed.index, root, b"", &mut out, &heard).await.expect("an archive");
+        assert_eq!(summary, DumpSummary { members: 5, bytes: 3, problems: 1 });
+        assert_eq!(heard.problems.lock().expect("one thread")[0].what, "/home/lost");
+        assert!(heard.notes.lock().expect("one thread")[0].contains("/home/sock"));
+
+        let mut archive = ::tar::Archive::new(out.as_slice());
+        let mut seen = Vec::new();
+        for entry in archive.entries().expect("an archive") {
+            let mut entry = entry.expect("readable");
+            let mut content = String::new();
+            entry.read_to_string(&mut content).expect("text");
+            let link = entry.link_name_bytes().map(|name| String::from_utf8_lossy(&name).into_owned());
+            seen.push((String::from_utf8_lossy(&entry.path_bytes()).into_owned(), content, link));
+        }
+        let member = |path: &str, content: &str, link: Option<&str>| {
+            (path.to_owned(), content.to_owned(), link.map(str::to_owned))
+        };
+        let expected = [
+            member("home/", "", None),
+            member("home/empty", "", None),
+            member("home/linked", "abc", None),
+            member("home/sym", "", Some("linked")),
+            member("home/zz", "", Some("home/linked")),
+        ];
+        assert_eq!(seen, expected);
+    }
+}

@@ -131,3 +131,83 @@ impl Finder {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bed;
+    use super::*;
+
+    fn finder(patterns: &[&str], case: Case) -> Finder {
+        let patterns: Vec<String> = patterns.iter().map(|pattern| (*pattern).to_owned()).collect();
+        Finder::new(&patterns, case).expect("patterns")
+    }
+
+    async fn search(finder: &mut Finder, bed: &Bed, root: Id) -> Vec<String> {
+        let seen = std::cell::RefCell::new(Vec::new());
+        let found = |path: &[u8], _: &Node| {
+            seen.borrow_mut().push(String::from_utf8_lossy(path).into_owned());
+            Ok::<(), ()>(())
+        };
+        let damaged = |error: &LookError| {
+            seen.borrow_mut().push(error.to_string());
+            Ok(())
+        };
+        finder.search(&bed.vault, &bed.index, root, found, damaged).await.expect("nothing stops it");
+        seen.into_inner()
+    }
+
+    async fn bed() -> (Bed, Id) {
+        let bed = Bed::new().await;
+        let sub = bed.dir("Keys", vec![bed.file("a.key", &[]).await, bed.file("b.KEY", &[]).await]).await;
+        let home = bed.dir("home", vec![sub, bed.file("!odd", &[]).await, bed.file("#note", &[]).await]).await;
+        let other = bed.dir("other", vec![bed.file("x", &[]).await]).await;
+        let root = bed.tree(vec![home, other]).await;
+        (bed, root)
+    }
+
+    #[tokio::test]
+    async fn patterns_follow_gitignore() {
+        let (bed, root) = bed().await;
+        let table: [(&[&str], Case, &[&str]); 7] = [
+            (&["*.key"], Case::Sensitive, &["/home/Keys/a.key"]),
+            (&["*.key"], Case::Ignored, &["/home/Keys/a.key", "/home/Keys/b.KEY"]),
+            (&["keys/"], Case::Ignored, &["/home/Keys"]),
+            (&["x/"], Case::Sensitive, &[]),
+            (&["/home/*"], Case::Sensitive, &["/home/!odd", "/home/#note", "/home/Keys"]),
+            (&["!odd", "#note"], Case::Sensitive, &["/home/!odd", "/home/#note"]),
+            (&["/x", "Keys/x"], Case::Sensitive, &[]),
+        ];
+        for (patterns, case, expected) in table {
+            assert_eq!(search(&mut finder(patterns, case), &bed, root).await, expected, "{patterns:?}");
+        }
+    }
+
+    #[tokio::test]
+    async fn barren_trees_are_not_opened_again_and_fruitful_ones_are() {
+        let (bed, root) = bed().await;
+        let mut finder = finder(&["a.key"], Case::Sensitive);
+        for _ in 0..2 {
+            assert_eq!(search(&mut finder, &bed, root).await, ["/home/Keys/a.key"]);
+        }
+        assert_eq!(finder.barren.as_ref().map(HashSet::len), Some(1), "only /other holds nothing");
+        assert!(!finder.is_barren(root));
+    }
+
+    #[tokio::test]
+    async fn what_could_not_be_read_is_not_barren() {
+        let (bed, _) = bed().await;
+        let mut lost = bed.dir("lost", Vec::new()).await;
+        lost.subtree = Some(Id([3; 32]));
+        let root = bed.tree(vec![lost]).await;
+        let mut finder = finder(&["a.key"], Case::Sensitive);
+        for _ in 0..2 {
+            assert_eq!(search(&mut finder, &bed, root).await, ["load the folder /lost (tree 03030303)"]);
+        }
+    }
+
+    #[test]
+    fn a_pattern_that_cannot_be_understood_is_refused() {
+        let error = Finder::new(&["a[".to_owned()], Case::Sensitive).expect_err("an open class");
+        assert_eq!(error.to_string(), "understand the pattern \"a[\"");
+    }
+}

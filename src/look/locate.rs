@@ -72,3 +72,40 @@ async fn step(vault: &Vault, index: &Index, from: &Found, name: &[u8], wanted: &
         name: shown(name),
     }))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bed;
+    use super::*;
+
+    #[tokio::test]
+    async fn paths_are_found_however_they_are_written() {
+        let bed = Bed::new().await;
+        let home = bed.dir("home", vec![bed.file("a", &[b"1"]).await]).await;
+        let root = bed.tree(vec![home]).await;
+        let at = async |path: &str| locate(&bed.vault, &bed.index, root, path.as_bytes()).await;
+        for path in ["", "/", "//", "/./"] {
+            assert_eq!(at(path).await.expect(path), Found::Top(root));
+        }
+        for path in ["/home/a", "home//a/", "./home/a"] {
+            let Ok(Found::Entry { path: found, node }) = at(path).await else { panic!("{path}") };
+            assert_eq!((found.as_slice(), node.name.as_slice()), (&b"/home/a"[..], &b"a"[..]));
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_not_there_is_named() {
+        let bed = Bed::new().await;
+        let home = bed.dir("home", vec![bed.file("a", &[b"1"]).await]).await;
+        let root = bed.tree(vec![home]).await;
+        for (path, text) in [
+            ("/hom/a", "find /hom/a in the snapshot: / has no \"hom\""),
+            ("/home/b/c", "find /home/b/c in the snapshot: /home has no \"b\""),
+            ("/home/a/x", "find /home/a/x in the snapshot: /home/a is no folder but a file"),
+            ("/home/../home", "find /home/../home in the snapshot: a path may not contain \"..\""),
+        ] {
+            let error = locate(&bed.vault, &bed.index, root, path.as_bytes()).await.expect_err(path);
+            assert_eq!(error.to_string(), text);
+        }
+    }
+}

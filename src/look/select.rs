@@ -99,3 +99,84 @@ pub fn choose(snapshots: Vec<SnapshotFile>, count: usize) -> Vec<SnapshotFile> {
     }
     snapshots.into_iter().filter(|file| kept.contains(&file.id)).collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::Id;
+
+    fn snapshot(n: u8, host: &str, tags: &[&str], paths: &[&str]) -> SnapshotFile {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect();
+        let snapshot = Snapshot {
+            time: Timestamp::from_second(i64::from(n) * 3600).expect("in range"),
+            hostname: host.to_owned(),
+            tags: owned(tags),
+            paths: owned(paths),
+            ..Snapshot::default()
+        };
+        SnapshotFile { id: Id([n; 32]), snapshot }
+    }
+
+    fn some() -> Vec<SnapshotFile> {
+        vec![
+            snapshot(1, "db1", &["daily"], &["/srv"]),
+            snapshot(2, "db2", &["daily", "weekly"], &["/srv", "/etc"]),
+            snapshot(3, "db1", &["weekly"], &["/srv"]),
+            snapshot(4, "db2", &[], &["/etc", "/srv"]),
+        ]
+    }
+
+    fn filter(hosts: &[&str], tags: &[&[&str]], paths: &[&str]) -> Filter {
+        let owned = |texts: &[&str]| texts.iter().map(|text| (*text).to_owned()).collect::<Vec<_>>();
+        Filter { hosts: owned(hosts), tags: tags.iter().map(|set| owned(set)).collect(), paths: owned(paths) }
+    }
+
+    #[test]
+    fn filters_and_together_what_or_alone_lists() {
+        let table: [(Filter, &[u8]); 7] = [
+            (Filter::default(), &[1, 2, 3, 4]),
+            (filter(&["db1"], &[], &[]), &[1, 3]),
+            (filter(&["db1", "db2"], &[&["weekly"]], &[]), &[2, 3]),
+            (filter(&[], &[&["daily", "weekly"]], &[]), &[2]),
+            (filter(&[], &[&["daily"], &["weekly"]], &[]), &[1, 2, 3]),
+            (filter(&[], &[], &["/etc/", "/srv"]), &[2, 4]),
+            (filter(&["db3"], &[], &[]), &[]),
+        ];
+        for (filter, expected) in table {
+            let admitted: Vec<u8> =
+                some().iter().filter(|file| filter.admits(&file.snapshot)).map(|file| file.id.0[0]).collect();
+            assert_eq!(admitted, expected, "{filter:?}");
+        }
+    }
+
+    #[test]
+    fn latest_is_the_newest_that_counts() {
+        let pick = |filter: Filter, at: Option<i64>| {
+            let at = at.map(|second| Timestamp::from_second(second).expect("in range"));
+            latest(&some(), &filter, at).map(|file| file.id.0[0])
+        };
+        assert_eq!(pick(Filter::default(), None), Some(4));
+        assert_eq!(pick(filter(&["db1"], &[], &[]), None), Some(3));
+        assert_eq!(pick(Filter::default(), Some(2 * 3600)), Some(2), "one taken at that very time counts");
+        assert_eq!(pick(Filter::default(), Some(2 * 3600 - 1)), Some(1));
+        assert_eq!(pick(Filter::default(), Some(0)), None);
+    }
+
+    #[test]
+    fn the_newest_of_each_group_are_chosen() {
+        let ids = |count| choose(some(), count).iter().map(|file| file.id.0[0]).collect::<Vec<_>>();
+        assert_eq!(ids(1), [3, 4]);
+        assert_eq!(ids(2), [1, 2, 3, 4]);
+    }
+
+    #[test]
+    fn snapshots_are_named_with_or_without_a_path() {
+        let spec = |text: &str| text.parse::<Spec>();
+        assert_eq!(spec("latest"), Ok(Spec { which: Which::Latest, path: String::new() }));
+        assert_eq!(spec("latest:/etc:x"), Ok(Spec { which: Which::Latest, path: "/etc:x".into() }));
+        assert_eq!(spec("4BBA301E:"), Ok(Spec { which: Which::Id("4bba301e".into()), path: String::new() }));
+        for bad in ["", ":", "lastest", "/etc", &"a".repeat(65)] {
+            assert!(spec(bad).is_err(), "{bad}");
+        }
+    }
+}

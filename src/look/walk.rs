@@ -123,3 +123,54 @@ impl<'a> Walk<'a> {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::Bed;
+    use super::*;
+
+    async fn paths(bed: &Bed, root: Id, skip: &[&str]) -> Vec<String> {
+        let mut walk = Walk::new(&bed.vault, &bed.index, root, b"");
+        let mut seen = Vec::new();
+        while let Some(entry) = walk.next().await {
+            let path = String::from_utf8_lossy(walk.path()).into_owned();
+            match entry {
+                Ok(_) if skip.contains(&path.as_str()) => {
+                    walk.skip();
+                    seen.push(path);
+                }
+                Ok(_) => seen.push(path),
+                Err(error) => seen.push(format!("error at {path:?}: {error}")),
+            }
+        }
+        seen
+    }
+
+    #[tokio::test]
+    async fn folders_come_before_what_they_hold() {
+        let bed = Bed::new().await;
+        let inner = bed.dir("inner", vec![bed.file("z", &[]).await]).await;
+        let home = bed.dir("home", vec![inner, bed.file("a", &[b"1"]).await]).await;
+        let root = bed.tree(vec![home, bed.dir("empty", Vec::new()).await, bed.file("top", &[]).await]).await;
+        let all = ["/empty", "/home", "/home/a", "/home/inner", "/home/inner/z", "/top"];
+        assert_eq!(paths(&bed, root, &[]).await, all);
+        assert_eq!(paths(&bed, root, &["/home/inner"]).await, ["/empty", "/home", "/home/a", "/home/inner", "/top"]);
+        assert_eq!(paths(&bed, root, &["/home"]).await, ["/empty", "/home", "/top"]);
+    }
+
+    #[tokio::test]
+    async fn a_missing_tree_does_not_end_the_walk() {
+        let bed = Bed::new().await;
+        let mut lost = bed.dir("lost", Vec::new()).await;
+        lost.subtree = Some(Id([7; 32]));
+        let mut none = bed.dir("none", Vec::new()).await;
+        none.subtree = None;
+        let root = bed.tree(vec![lost, none, bed.file("top", &[]).await]).await;
+        let seen = paths(&bed, root, &[]).await;
+        assert_eq!(seen.len(), 4, "{seen:?}");
+        assert_eq!(seen[0], "/lost");
+        assert!(seen[1].contains("load the folder /lost (tree 07070707)"), "{seen:?}");
+        assert!(seen[2].contains("/none: the snapshot names no tree"), "{seen:?}");
+        assert_eq!(seen[3], "/top");
+    }
+}

@@ -57,7 +57,7 @@ impl FromStr for Subset {
                 _ => Err("a part is 1/n to n/n, as in \"3/7\"".to_owned()),
             };
         }
-        super::select::size(text).map(Self::Size).map_err(|_| {
+        text.parse().map(Self::Size).map_err(|_| {
             "write a share (\"5%\"), a part (\"3/7\") or a size (\"20GiB\")".to_owned()
         })
     }

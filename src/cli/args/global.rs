@@ -1,12 +1,10 @@
 //! Options that every command takes.
 
 use std::path::PathBuf;
-use std::time::Duration;
 
 use clap::{ArgAction, Args};
 
-use super::select::span;
-use crate::units::ByteSize;
+use crate::units::{Rate, Span};
 
 /// Options that every command takes, before or behind its name.
 #[derive(Debug, Clone, Args)]
@@ -37,8 +35,8 @@ pub(crate) struct Global {
     #[arg(short, long, global = true, action = ArgAction::Count, help_heading = GENERAL)]
     pub(crate) verbose: u8,
     /// Wait this long for a locked vault ("90s", "5m") instead of failing at once
-    #[arg(long, global = true, value_name = "DURATION", value_parser = span, help_heading = GENERAL, hide_short_help = true)]
-    pub(crate) retry_lock: Option<Duration>,
+    #[arg(long, global = true, value_name = "DURATION", help_heading = GENERAL, hide_short_help = true)]
+    pub(crate) retry_lock: Option<Span>,
     /// Keep no local copy of index and trees
     #[arg(long, global = true, help_heading = GENERAL, hide_short_help = true, conflicts_with = "cache_dir")]
     pub(crate) no_cache: bool,
@@ -76,11 +74,11 @@ pub(crate) struct StoreArgs {
     #[arg(long, global = true, value_name = "URL", help_heading = STORE, hide_short_help = true)]
     pub(crate) proxy: Option<String>,
     /// Upload at most so many bytes a second ("10MiB")
-    #[arg(long, global = true, value_name = "RATE", value_parser = super::select::size, help_heading = STORE, hide_short_help = true)]
-    pub(crate) limit_upload: Option<ByteSize>,
+    #[arg(long, global = true, value_name = "RATE", help_heading = STORE, hide_short_help = true)]
+    pub(crate) limit_upload: Option<Rate>,
     /// Download at most so many bytes a second ("10MiB")
-    #[arg(long, global = true, value_name = "RATE", value_parser = super::select::size, help_heading = STORE, hide_short_help = true)]
-    pub(crate) limit_download: Option<ByteSize>,
+    #[arg(long, global = true, value_name = "RATE", help_heading = STORE, hide_short_help = true)]
+    pub(crate) limit_download: Option<Rate>,
 }
 
 const VAULT: &str = "Vault";

@@ -47,7 +47,7 @@ impl FromStr for MaxUnused {
                 Ok(_) | Err(_) => Err("a share is at least 0% and less than 100%, as in \"5%\"".to_owned()),
             };
         }
-        super::select::size(text).map(Self::Size).map_err(|_| {
+        text.parse().map(Self::Size).map_err(|_| {
             "write a share (\"5%\"), a size (\"1GiB\") or \"unlimited\"".to_owned()
         })
     }

@@ -1,10 +1,8 @@
 //! Options and values that several commands share.
 
-use std::time::Duration;
-
 use clap::Args;
 
-use crate::units::ByteSize;
+use crate::look;
 
 /// Which snapshots count.
 #[derive(Debug, Clone, Default, Args)]
@@ -20,9 +18,9 @@ pub(crate) struct Filter {
     pub(crate) path: Vec<String>,
 }
 
-/// Reads "90s", "5m", "1h 30m".
-pub(crate) fn span(text: &str) -> Result<Duration, String> {
-    let wrong = || "write a time span such as \"90s\", \"5m\" or \"1h 30m\"".to_owned();
-    let span: jiff::SignedDuration = text.parse().map_err(|_| wrong())?;
-    Duration::try_from(span).map_err(|_| wrong())
+impl From<&Filter> for look::Filter {
+    fn from(filter: &Filter) -> Self {
+        let set = |tags: &String| tags.split(',').filter(|tag| !tag.is_empty()).map(str::to_owned).collect();
+        Self { hosts: filter.host.clone(), tags: filter.tag.iter().map(set).collect(), paths: filter.path.clone() }
+    }
 }
