@@ -1,6 +1,7 @@
 //! The repository format: everything that knows how a vault is laid out and sealed.
 
 pub mod blob;
+pub mod cache;
 pub mod crypto;
 pub mod id;
 pub mod index;

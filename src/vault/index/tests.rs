@@ -10,12 +10,12 @@ fn id(n: u64) -> Id {
     Id::of(&n.to_le_bytes())
 }
 
-fn key(n: u64) -> BlobKey {
+pub(super) fn key(n: u64) -> BlobKey {
     if n.is_multiple_of(5) { BlobKey::tree(id(n)) } else { BlobKey::data(id(n)) }
 }
 
 /// A pack with the blobs of these numbers, one after another.
-fn pack(number: u64, blobs: impl IntoIterator<Item = u64>) -> PackContents {
+pub(super) fn pack(number: u64, blobs: impl IntoIterator<Item = u64>) -> PackContents {
     let pack = id(1_000_000 + number);
     let mut offset = 0;
     let blobs = blobs
