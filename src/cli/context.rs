@@ -14,8 +14,11 @@ use super::secret::{self, KeySource, Purpose, SharedKey};
 use super::stop::Stop;
 use super::target::{self, Target};
 use crate::clock::Env;
+use crate::monitor::Monitor;
 use crate::store::Store;
+use crate::vault::index::Index;
 use crate::vault::key::Secret;
+use crate::vault::layout;
 use crate::vault::{CacheMode, OpenOptions, Vault, VaultError};
 
 /// How often a password that was typed may be wrong.
@@ -60,7 +63,7 @@ impl Context {
     pub(crate) async fn store(&self, target: &Target) -> Result<Store, Failure> {
         Store::open(&target.url, &target.store)
             .await
-            .map_err(|error| Failure::because("failed to open the vault's store", error))
+            .map_err(Failure::of)
     }
 
     /// Opens the vault.
@@ -68,6 +71,10 @@ impl Context {
         let target = self.target()?;
         let store = self.store(&target).await?;
         let options = OpenOptions { cache: self.cache() };
+        if target.key == KeySource::Ask && !has_vault(&store).await? {
+            // Nobody should type a password for a vault that is not there.
+            return Err(Failure::of(VaultError::NoVault { url: store.url().to_owned() }));
+        }
         let mut tries = if target.key == KeySource::Ask { TRIES } else { 1 };
         loop {
             let password = self.password(&target, purpose)?;
@@ -75,9 +82,16 @@ impl Context {
             match Vault::open(store.clone(), &password, &options, &self.env).await {
                 Ok(vault) => return Ok(vault),
                 Err(VaultError::WrongKey { .. }) if tries > 0 => self.out.warn("that is not the password; try again"),
-                Err(error) => return Err(Failure::because("failed to open the vault", error)),
+                Err(error) => return Err(Failure::of(error)),
             }
         }
+    }
+
+    /// Loads the vault's index.
+    pub(crate) async fn index(&self, vault: &Vault) -> Result<Index, Failure> {
+        let bar = self.bar();
+        bar.stage("load the index");
+        vault.load_index(&bar).await.map_err(Failure::of)
     }
 
     /// The password of that vault.
@@ -107,5 +121,41 @@ impl Context {
     /// Where catalog, caches and journals are kept; `None` when neither option nor environment tells.
     pub(crate) fn state_dir(&self) -> Option<PathBuf> {
         self.global.state_dir.clone().or_else(|| target::state_dir(&|name| std::env::var_os(name)))
+    }
+}
+
+/// Whether a vault is there at all.
+pub(crate) async fn has_vault(store: &Store) -> Result<bool, Failure> {
+    Ok(store.size(layout::CONFIG).await.map_err(Failure::of)?.is_some())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::Parser;
+
+    use super::super::args::Cli;
+    use super::super::env;
+    use super::super::output::{Format, Talk};
+    use super::*;
+
+    fn context(options: &[&str]) -> Context {
+        let words = ["drctl", "snapshots"].iter().chain(options);
+        let cli = Cli::try_parse_from(words).expect("a command line");
+        let out = Output::new(Format::Json, Talk::Quiet);
+        let stop = Stop::listen(out).expect("signals can be listened to");
+        Context { global: cli.global, out, env: env::real(), stop }
+    }
+
+    #[tokio::test]
+    async fn a_locked_vault_is_waited_for_only_when_asked() {
+        assert_eq!(context(&[]).lock_wait(), Duration::ZERO);
+        assert_eq!(context(&["--retry-lock", "1m30s"]).lock_wait(), Duration::from_secs(90));
+    }
+
+    #[tokio::test]
+    async fn the_cache_is_where_it_was_put() {
+        assert_eq!(context(&["--no-cache"]).cache(), CacheMode::Off);
+        assert_eq!(context(&["--cache-dir", "/c"]).cache(), CacheMode::At("/c".into()));
+        assert_eq!(context(&["--state-dir", "/s"]).cache(), CacheMode::At("/s/cache".into()));
     }
 }

@@ -13,8 +13,9 @@ use super::output::{Format, Output, Paint};
 use super::secret::Purpose;
 use super::snapshots::Shown;
 use super::stream::LongDocument;
-use super::{escape, node, pick};
-use crate::look::{Change, Diff, Difference, Filter, Spec, locate};
+use super::pick::{self, Among};
+use super::{escape, node};
+use crate::look::{Change, Diff, Difference, Spec, locate};
 use crate::units::ByteSize;
 use crate::vault::index::Index;
 use crate::vault::snapshot::SnapshotFile;
@@ -51,13 +52,11 @@ impl Totals {
 /// Runs the command.
 pub(crate) async fn run(args: diff::Diff, context: &Context) -> Result<Exit, Failure> {
     let (from, to) = (pick::spec(&args.from)?, pick::spec(&args.to)?);
+    let among = Among::options(&args.latest, &[&from, &to], context)?;
     let vault = context.open(Purpose::Read).await?;
-    let filter = Filter::from(&args.filter);
-    let before = pick::find(&vault, &from, &filter, context.out).await?;
-    let after = pick::find(&vault, &to, &filter, context.out).await?;
-    let bar = context.bar();
-    let index = vault.load_index(&bar).await.map_err(|error| Failure::because("failed to load the index", error))?;
-    bar.done();
+    let before = pick::find(&vault, &from, &among, context.out).await?;
+    let after = pick::find(&vault, &to, &among, context.out).await?;
+    let index = context.index(&vault).await?;
     let roots = (folder(&vault, &index, &before, &from).await?, folder(&vault, &index, &after, &to).await?);
 
     let mut out = context.out.stdout();
@@ -107,7 +106,7 @@ pub(crate) async fn run(args: diff::Diff, context: &Context) -> Result<Exit, Fai
 async fn folder(vault: &Vault, index: &Index, file: &SnapshotFile, spec: &Spec) -> Result<Id, Failure> {
     let found = locate(vault, index, file.snapshot.tree, spec.path.as_bytes())
         .await
-        .map_err(|error| Failure::because("failed to look into the snapshot", error))?;
+        .map_err(Failure::of)?;
     match found.folder() {
         Some((tree, _)) => Ok(tree),
         None => Err(Failure::usage(format!("{} is no folder in {}", spec.path, file.id.short()))
@@ -115,12 +114,11 @@ async fn folder(vault: &Vault, index: &Index, file: &SnapshotFile, spec: &Spec) 
     }
 }
 
+/// Either side carries the path.
 fn as_json(difference: &Difference) -> serde_json::Value {
-    let (path, path_base64) = node::json_bytes(&difference.path);
     let entry = |side: &Option<Box<_>>| side.as_ref().map(|entry| json!(node::Entry::new(&difference.path, entry)));
     json!({
-        "path": path, "path_base64": path_base64, "change": difference.change,
-        "before": entry(&difference.before), "after": entry(&difference.after),
+        "change": difference.change, "before": entry(&difference.before), "after": entry(&difference.after),
     })
 }
 

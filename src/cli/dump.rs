@@ -12,8 +12,9 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::output::Format;
 use super::secret::Purpose;
-use super::{escape, pick};
-use crate::look::{DumpSummary, Filter, Found, LookError, dump_file, dump_folder, locate};
+use super::escape;
+use super::pick::{self, Among};
+use crate::look::{DumpSummary, Found, LookError, dump_file, dump_folder, locate};
 use crate::monitor::Monitor;
 use crate::units::ByteSize;
 use crate::vault::index::Index;
@@ -22,11 +23,11 @@ use crate::vault::{Id, Vault};
 /// Runs the command.
 pub(crate) async fn run(args: Dump, context: &Context) -> Result<Exit, Failure> {
     let mut spec = pick::spec(&args.snapshot)?;
+    let among = Among::options(&args.latest, &[&spec], context)?;
     let vault = context.open(Purpose::Read).await?;
-    let file = pick::find(&vault, &spec, &Filter::from(&args.filter), context.out).await?;
-    let bar = context.bar();
-    let index = vault.load_index(&bar).await.map_err(|error| Failure::because("failed to load the index", error))?;
-    let looking = |error| Failure::because("failed to look into the snapshot", error);
+    let file = pick::find(&vault, &spec, &among, context.out).await?;
+    let index = context.index(&vault).await?;
+    let looking = Failure::of;
     // What stands behind the colon is the top of the archive, and is not part of its members' names.
     let top = locate(&vault, &index, file.snapshot.tree, std::mem::take(&mut spec.path).as_bytes()).await;
     let top = top.map_err(looking)?;
@@ -40,13 +41,18 @@ pub(crate) async fn run(args: Dump, context: &Context) -> Result<Exit, Failure> 
         return Err(Failure::usage("an archive does not belong on a terminal")
             .hint("redirect it (> x.tar), pipe it (| tar -t), or use --output FILE"));
     }
+    let bar = context.bar();
     let dump = Work { vault: &vault, index: &index, root, archive: args.archive, bar: &bar };
     let written = match &args.output {
         None => dump.write(&found, &mut context.out.stdout()).await,
         Some(path) => {
             let failed = |error| Failure::because(format!("failed to write {}", path.display()), error);
             let made = OpenOptions::new().write(true).create_new(true).mode(0o600).open(path);
-            let mut out = BufWriter::new(made.map_err(failed)?);
+            let made = made.map_err(|error| match error.kind() {
+                io::ErrorKind::AlreadyExists => failed(error).hint("choose another name, or remove it first"),
+                _ => failed(error),
+            })?;
+            let mut out = BufWriter::new(made);
             let done = dump.write(&found, &mut out).await;
             if done.is_err() {
                 // A file that ends in the middle would pass for whole.
@@ -60,7 +66,7 @@ pub(crate) async fn run(args: Dump, context: &Context) -> Result<Exit, Failure> 
     bar.done();
     let summary = written.map_err(|error| match error {
         LookError::Write(error) => Failure::output(error),
-        error => Failure::because("failed to dump", error),
+        error => Failure::of(error),
     })?;
     report(context, &args, &summary)?;
     Ok(if summary.problems == 0 { Exit::Done } else { Exit::Partial })

@@ -9,41 +9,55 @@ use serde::Serialize;
 use super::exit::Exit;
 use super::hints;
 
+/// Whether the message already holds the text of the nearest cause.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Named {
+    Already,
+    NotYet,
+}
+
 /// Why a command did not end well.
 #[derive(Debug)]
 pub(crate) struct Failure {
     what: String,
+    /// What it comes from; its own text is part of `what` when `named` says so.
     source: Option<Box<dyn Error + Send + Sync>>,
+    named: Named,
     hint: Option<String>,
     exit: Exit,
 }
 
 impl Failure {
+    /// The library could not do something; its errors read behind "failed to".
+    pub(crate) fn of(source: impl Error + Send + Sync + 'static) -> Self {
+        Self { named: Named::Already, ..Self::because(format!("failed to {source}"), source) }
+    }
+
     /// `what` failed because of `source`; exit code and hint follow from what lies in the source's chain.
     pub(crate) fn because(what: impl Into<String>, source: impl Error + Send + Sync + 'static) -> Self {
         let advice = hints::advise(&source);
-        Self { what: what.into(), source: Some(Box::new(source)), hint: advice.hint, exit: advice.exit }
+        Self { what: what.into(), source: Some(Box::new(source)), named: Named::NotYet, hint: advice.hint, exit: advice.exit }
     }
 
     /// The command makes no sense as it was given; nothing was tried.
     pub(crate) fn usage(what: impl Into<String>) -> Self {
-        Self { what: what.into(), source: None, hint: None, exit: Exit::Usage }
+        Self { what: what.into(), source: None, named: Named::NotYet, hint: None, exit: Exit::Usage }
     }
 
     /// It failed, and there is no deeper cause to show.
     pub(crate) fn plain(what: impl Into<String>) -> Self {
-        Self { what: what.into(), source: None, hint: None, exit: Exit::Failed }
+        Self { what: what.into(), source: None, named: Named::NotYet, hint: None, exit: Exit::Failed }
     }
 
     /// The user asked to stop.
     pub(crate) fn interrupted() -> Self {
-        Self { what: "interrupted".to_owned(), source: None, hint: None, exit: Exit::Interrupted }
+        Self { what: "interrupted".to_owned(), source: None, named: Named::NotYet, hint: None, exit: Exit::Interrupted }
     }
 
     /// Standard output could not be written.
     pub(crate) fn output(source: io::Error) -> Self {
         let exit = if source.kind() == io::ErrorKind::BrokenPipe { Exit::ReaderGone } else { Exit::Failed };
-        Self { what: "failed to write the output".to_owned(), source: Some(Box::new(source)), hint: None, exit }
+        Self { exit, ..Self::because("failed to write the output", source) }
     }
 
     /// Says what to do now, unless the cause already did.
@@ -70,7 +84,10 @@ impl Failure {
 
     /// The error as it is shown.
     pub(crate) fn report(&self) -> Report<'_> {
-        let causes = self.source.as_deref().map(|source| causes(source)).unwrap_or_default();
+        let mut causes = self.source.as_deref().map(|source| causes(source)).unwrap_or_default();
+        if self.named == Named::Already {
+            causes.drain(..causes.len().min(1));
+        }
         Report { message: &self.what, causes, hint: self.hint.as_deref(), exit_code: self.exit.code() }
     }
 }
@@ -148,6 +165,13 @@ mod tests {
             "exit_code": 1,
         });
         assert_eq!(shown, expected);
+    }
+
+    #[test]
+    fn errors_of_the_library_read_behind_failed_to() {
+        let failure = Failure::of(Outer(io::Error::other("permission denied")));
+        assert_eq!(failure.report().to_string(), "failed to read config from file:///srv/v: permission denied");
+        assert_eq!(failure.report().causes, ["permission denied"]);
     }
 
     #[test]

@@ -13,7 +13,8 @@ use super::exit::Exit;
 use super::output::Format;
 use super::secret::Purpose;
 use super::stream::LongDocument;
-use super::{node, pick, time};
+use super::pick::{self, Among};
+use super::{node, time};
 use crate::look::{Case, Filter, Finder, LookError};
 use crate::vault::Vault;
 use crate::vault::snapshot::SnapshotFile;
@@ -22,15 +23,13 @@ use crate::vault::snapshot::SnapshotFile;
 pub(crate) async fn run(args: Find, context: &Context) -> Result<Exit, Failure> {
     let case = if args.ignore_case { Case::Ignored } else { Case::Sensitive };
     let mut finder = Finder::new(&args.patterns, case)
-        .map_err(|error| Failure::because("failed to begin the search", error).exits(Exit::Usage))?;
+        .map_err(|error| Failure::of(error).exits(Exit::Usage))?;
     let vault = context.open(Purpose::Read).await?;
     let mut snapshots = chosen(&args, &vault, context).await?;
     if args.newest {
         snapshots.reverse();
     }
-    let bar = context.bar();
-    let index = vault.load_index(&bar).await.map_err(|error| Failure::because("failed to load the index", error))?;
-    bar.done();
+    let index = context.index(&vault).await?;
 
     let zone = TimeZone::system();
     let mut out = context.out.stdout();
@@ -86,9 +85,10 @@ async fn chosen(args: &Find, vault: &Vault, context: &Context) -> Result<Vec<Sna
         all.retain(|file| filter.admits(&file.snapshot));
         return Ok(all);
     }
+    let among = Among::of(filter);
     let mut found = Vec::new();
     for text in &args.snapshot {
-        found.push(pick::find(vault, &pick::spec(text)?, &filter, context.out).await?);
+        found.push(pick::find(vault, &pick::spec(text)?, &among, context.out).await?);
     }
     found.sort_by_key(|file| file.snapshot.time);
     Ok(found)

@@ -38,7 +38,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Advice> {
         return Some(of_vault(error));
     }
     if let Some(error) = error.downcast_ref::<StoreError>() {
-        return Some(Advice { exit: Exit::Failed, hint: Some(error.hint().to_owned()) });
+        return Some(Advice { exit: Exit::Failed, hint: Some(error.kind.hint().to_owned()) });
     }
     match error.downcast_ref::<LookError>()? {
         LookError::NoSuchPath { .. } | LookError::NotAFolder { .. } => {
@@ -63,10 +63,25 @@ fn of_vault(error: &VaultError) -> Advice {
         VaultError::NoVault { .. } => Exit::NoVault,
         VaultError::WrongKey { .. } => Exit::WrongKey,
         VaultError::Locked { .. } => Exit::Locked,
-        // What else can be wrong with a vault has no code of its own.
-        _ => Exit::Failed,
+        VaultError::VaultExists { .. }
+        | VaultError::Unfinished { .. }
+        | VaultError::NotEmpty { .. }
+        | VaultError::LockLost { .. }
+        | VaultError::NewerVersion { .. }
+        | VaultError::OldVersion { .. }
+        | VaultError::Damaged { .. }
+        | VaultError::NoSuchSnapshot { .. }
+        | VaultError::AmbiguousSnapshot { .. }
+        | VaultError::KeyInUse(_)
+        | VaultError::LastKey(_)
+        | VaultError::NoSuchKey(_)
+        | VaultError::MakeKey(_)
+        | VaultError::Seal(_)
+        | VaultError::NoBlob { .. }
+        | VaultError::Index(_)
+        | VaultError::Store(_) => Exit::Failed,
     };
-    Advice { exit, hint: error.hint() }
+    Advice { exit, hint: Some(error.hint().to_owned()) }
 }
 
 #[cfg(test)]

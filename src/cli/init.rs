@@ -1,13 +1,15 @@
 //! `drctl init`: makes a vault.
 
+use std::path::Path;
+
 use serde_json::json;
 
 use super::args::init::{ChunkerName, Init};
-use super::context::Context;
+use super::context::{self, Context};
 use super::error::Failure;
 use super::exit::Exit;
 use super::secret::{self, KeySource, Purpose};
-use crate::vault::{InitOptions, NewChunker, Vault};
+use crate::vault::{InitOptions, NewChunker, Vault, VaultError};
 
 /// Runs the command.
 ///
@@ -16,6 +18,9 @@ use crate::vault::{InitOptions, NewChunker, Vault};
 pub(crate) async fn run(args: Init, context: &Context) -> Result<Exit, Failure> {
     let target = context.target()?;
     let store = context.store(&target).await?;
+    if context::has_vault(&store).await? {
+        return Err(Failure::of(VaultError::VaultExists { url: store.url().to_owned() }));
+    }
     let password = match (&args.generate_key, &target.key) {
         (Some(path), _) => {
             let generated = secret::generate(&context.env);
@@ -34,13 +39,10 @@ pub(crate) async fn run(args: Init, context: &Context) -> Result<Exit, Failure> 
     let options = InitOptions { chunker, ..InitOptions::default() };
     let made = Vault::init(store, &password, &options, &context.env).await;
     let vault = made.map_err(|error| {
-        // The key of a vault that does not exist would only be in the way of the next try.
-        if let Some(path) = &args.generate_key
-            && let Err(kept) = std::fs::remove_file(path)
-        {
-            context.out.warn(&format!("the new key file {} could not be removed again: {kept}", path.display()));
+        if let Some(path) = &args.generate_key {
+            settle_key_file(path, &error, context);
         }
-        Failure::because("failed to make the vault", error)
+        Failure::of(error)
     })?;
     let document = json!({
         "vault": { "url": vault.store().url(), "id": vault.id(), "format": vault.version() },
@@ -58,4 +60,14 @@ pub(crate) async fn run(args: Init, context: &Context) -> Result<Exit, Failure> 
          together with this machine",
     );
     Ok(Exit::Done)
+}
+
+/// A generated key that no vault uses is removed; one that an unfinished vault may use is kept for the next try.
+fn settle_key_file(path: &Path, error: &VaultError, context: &Context) {
+    let shown = path.display();
+    if !matches!(error, VaultError::VaultExists { .. } | VaultError::NotEmpty { .. } | VaultError::Unfinished { .. }) {
+        context.out.note(&format!("the new key is kept: to go on, run this again with --key-file {shown}"));
+    } else if let Err(kept) = std::fs::remove_file(path) {
+        context.out.warn(&format!("{shown} holds a key that no vault uses, and could not be removed: {kept}"));
+    }
 }

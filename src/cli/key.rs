@@ -4,13 +4,13 @@ use serde_json::json;
 
 use super::args::key::{Action, Key, NewKey};
 use super::context::Context;
-use super::error::Failure;
+use super::error::{Failure, chain};
 use super::exit::Exit;
 use super::secret::{self, KeySource, Purpose};
 use super::table::{Align, Listing};
 use super::time;
 use crate::vault::key::{KdfCost, Secret};
-use crate::vault::{FileType, Id, Vault, VaultError};
+use crate::vault::{FileType, Id, KeyInfo, Vault};
 
 /// Runs the command.
 pub(crate) async fn run(args: Key, context: &Context) -> Result<Exit, Failure> {
@@ -24,45 +24,38 @@ pub(crate) async fn run(args: Key, context: &Context) -> Result<Exit, Failure> {
 
 async fn list(context: &Context) -> Result<Exit, Failure> {
     let vault = context.open(Purpose::Read).await?;
-    let mut keys = Vec::new();
-    let mut damaged = Vec::new();
-    for id in ids(&vault).await? {
-        match vault.key_file(&id).await {
-            Ok(key) => keys.push((id, key)),
-            Err(error @ VaultError::Damaged { .. }) => damaged.push((id, error)),
-            Err(error) => return Err(Failure::because("failed to list the keys", error)),
-        }
-    }
+    let keys = vault.keys().await.map_err(Failure::of)?;
+    let damaged = vault.damaged_keys().await.map_err(Failure::of)?;
     let document = json!({
-        "keys": keys.iter().map(|(id, key)| json!({
-            "id": id, "current": *id == vault.key_id(), "created": key.created, "user": key.username,
-            "host": key.hostname,
+        "keys": keys.iter().map(|key| json!({
+            "id": key.id, "current": key.current, "created": key.file.created, "user": key.file.username,
+            "host": key.file.hostname,
         })).collect::<Vec<_>>(),
-        "damaged": damaged.iter().map(|(id, error)| json!({ "id": id, "why": error.to_string() })).collect::<Vec<_>>(),
+        "damaged": damaged.iter().map(|(id, error)| json!({ "id": id, "why": chain(error) })).collect::<Vec<_>>(),
     });
     let zone = context.now().time_zone().clone();
     context.out.result(&document, |out| {
         let columns = [("Key", Align::Left), ("Made", Align::Left), ("User", Align::Left), ("Host", Align::Left)];
         let mut table = Listing::new(context.out, &columns);
-        for (id, key) in &keys {
-            let mark = if *id == vault.key_id() { " (in use)" } else { "" };
-            table.row([
+        for KeyInfo { id, file, current } in &keys {
+            let mark = if *current { " (in use)" } else { "" };
+            table.row(&[
                 format!("{}{mark}", id.short()).into(),
-                key.created.map_or_else(String::new, |at| time::show(at, &zone)).into(),
-                key.username.clone().unwrap_or_default().into(),
-                key.hostname.clone().unwrap_or_default().into(),
+                file.created.map_or_else(String::new, |at| time::show(at, &zone)).into(),
+                file.username.clone().unwrap_or_default().into(),
+                file.hostname.clone().unwrap_or_default().into(),
             ]);
         }
         table.print(out)
     })?;
     for (id, error) in &damaged {
-        context.out.warn(&format!("key {}: {error}", id.short()));
+        context.out.warn(&format!("key {} cannot be read: failed to {}", id.short(), chain(error)));
     }
     Ok(if damaged.is_empty() { Exit::Done } else { Exit::Partial })
 }
 
 async fn ids(vault: &Vault) -> Result<Vec<Id>, Failure> {
-    let listed = vault.list(FileType::Key).await.map_err(|error| Failure::because("failed to list the keys", error))?;
+    let listed = vault.list(FileType::Key).await.map_err(Failure::of)?;
     Ok(listed.into_iter().map(|(id, _)| id).collect())
 }
 
@@ -70,7 +63,7 @@ async fn add(new: &NewKey, context: &Context) -> Result<Exit, Failure> {
     let vault = context.open(Purpose::Write).await?;
     let password = new_password(new, context)?;
     let added = vault.add_key(&password, KdfCost::default()).await;
-    let id = added.map_err(|error| Failure::because("failed to add the key", error))?;
+    let id = added.map_err(Failure::of)?;
     context.out.result(&json!({ "added": id }), |out| writeln!(out, "added key {}", id.short()))?;
     Ok(Exit::Done)
 }
@@ -78,7 +71,7 @@ async fn add(new: &NewKey, context: &Context) -> Result<Exit, Failure> {
 async fn remove(prefix: &str, context: &Context) -> Result<Exit, Failure> {
     let vault = context.open(Purpose::Write).await?;
     let id = by_prefix(prefix, &ids(&vault).await?)?;
-    vault.remove_key(&id).await.map_err(|error| Failure::because("failed to remove the key", error))?;
+    vault.remove_key(&id).await.map_err(Failure::of)?;
     context.out.result(&json!({ "removed": id }), |out| {
         writeln!(out, "removed key {}", id.short())?;
         writeln!(out, "who has kept a copy of the vault, or of its master key, can still read what is in it now")
@@ -104,7 +97,7 @@ async fn passwd(new: &NewKey, context: &Context) -> Result<Exit, Failure> {
     let old = vault.key_id();
     let password = new_password(new, context)?;
     let changed = vault.change_password(&password, KdfCost::default()).await;
-    let id = changed.map_err(|error| Failure::because("failed to change the password", error))?;
+    let id = changed.map_err(Failure::of)?;
     context.out.result(&json!({ "added": id, "removed": old }), |out| {
         writeln!(out, "changed the password: key {} takes the place of {}", id.short(), old.short())
     })?;

@@ -13,22 +13,22 @@ use super::output::Format;
 use super::secret::Purpose;
 use super::snapshots::Shown;
 use super::stream::LongDocument;
-use super::{escape, node, pick};
-use crate::look::{Filter, Found, Walk, locate};
+use super::pick::{self, Among};
+use super::{escape, node};
+use crate::look::{Found, Walk, locate};
 use crate::vault::tree::Node;
 
 /// Runs the command.
 pub(crate) async fn run(args: Ls, context: &Context) -> Result<Exit, Failure> {
     let spec = pick::spec(&args.snapshot)?;
+    let among = Among::options(&args.latest, &[&spec], context)?;
     let vault = context.open(Purpose::Read).await?;
-    let file = pick::find(&vault, &spec, &Filter::from(&args.filter), context.out).await?;
-    let bar = context.bar();
-    let index = vault.load_index(&bar).await.map_err(|error| Failure::because("failed to load the index", error))?;
-    bar.done();
+    let file = pick::find(&vault, &spec, &among, context.out).await?;
+    let index = context.index(&vault).await?;
     let path = format!("{}/{}", spec.path, args.path.as_deref().unwrap_or_default());
     let found = locate(&vault, &index, file.snapshot.tree, path.as_bytes())
         .await
-        .map_err(|error| Failure::because("failed to look into the snapshot", error))?;
+        .map_err(Failure::of)?;
 
     let mut out = context.out.stdout();
     let head = json!({ "snapshot": Shown::new(&file) });
@@ -48,8 +48,7 @@ pub(crate) async fn run(args: Ls, context: &Context) -> Result<Exit, Failure> {
                     }
                 }
                 Err(error) => {
-                    let report = Failure::because("failed to look into the snapshot", error);
-                    let text = report.report().to_string();
+                    let text = format!("failed to {}", super::error::chain(&error));
                     context.out.warn(&text);
                     problems.push(text);
                 }

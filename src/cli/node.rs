@@ -55,7 +55,7 @@ impl<'a> Entry<'a> {
 }
 
 /// Bytes as JSON can carry them: as text, and exactly where text is not exact.
-pub(crate) fn json_bytes(bytes: &[u8]) -> (String, Option<String>) {
+fn json_bytes(bytes: &[u8]) -> (String, Option<String>) {
     match std::str::from_utf8(bytes) {
         Ok(text) => (text.to_owned(), None),
         Err(_) => {

@@ -76,6 +76,7 @@ impl Bar {
     }
 
     /// The problems so far (the first ten thousand of them), and how many there were in all.
+    #[cfg_attr(not(test), expect(dead_code, reason = "for commands whose problems go into a record; none is registered yet"))]
     pub(crate) fn problems(&self) -> (Vec<Problem>, u64) {
         let kept = self.problems.lock().map(|kept| kept.clone()).unwrap_or_default();
         (kept, self.problem_count.load(Ordering::SeqCst))
@@ -119,6 +120,15 @@ impl Bar {
         match &self.face {
             Face::Terminal(bar) => bar.suspend(|| self.out.err_line(line)),
             Face::None | Face::Json => self.out.err_line(line),
+        }
+    }
+}
+
+impl Drop for Bar {
+    /// An operation that fails or is dropped leaves no bar behind.
+    fn drop(&mut self) {
+        if let Face::Terminal(bar) = &self.face {
+            bar.finish_and_clear();
         }
     }
 }

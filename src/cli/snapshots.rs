@@ -5,7 +5,7 @@ use serde_json::json;
 
 use super::args::snapshots::Snapshots;
 use super::context::Context;
-use super::error::Failure;
+use super::error::{Failure, chain};
 use super::exit::Exit;
 use super::secret::Purpose;
 use super::table::{Align, Field, Listing};
@@ -34,7 +34,7 @@ impl<'a> Shown<'a> {
 /// Runs the command.
 pub(crate) async fn run(args: Snapshots, context: &Context) -> Result<Exit, Failure> {
     let vault = context.open(Purpose::Read).await?;
-    let listed = vault.snapshots().await.map_err(|error| Failure::because("failed to list the snapshots", error))?;
+    let listed = vault.snapshots().await.map_err(Failure::of)?;
     let filter = Filter::from(&args.filter);
     let mut chosen: Vec<SnapshotFile> = match args.ids.as_slice() {
         [] => listed.whole,
@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Snapshots, context: &Context) -> Result<Exit, Fail
     let document = json!({
         "snapshots": chosen.iter().map(Shown::new).collect::<Vec<_>>(),
         "damaged": listed.damaged.iter()
-            .map(|(id, error)| json!({ "id": id, "why": error.to_string() })).collect::<Vec<_>>(),
+            .map(|(id, error)| json!({ "id": id, "why": chain(error) })).collect::<Vec<_>>(),
     });
     context.out.result(&document, |out| {
         if chosen.is_empty() {
@@ -57,7 +57,7 @@ pub(crate) async fn run(args: Snapshots, context: &Context) -> Result<Exit, Fail
         writeln!(out, "{} snapshot{}", chosen.len(), if chosen.len() == 1 { "" } else { "s" })
     })?;
     for (id, error) in &listed.damaged {
-        context.out.warn(&format!("snapshot {} cannot be read: {error}", id.short()));
+        context.out.warn(&format!("snapshot {} cannot be read: failed to {}", id.short(), chain(error)));
     }
     Ok(if listed.damaged.is_empty() { Exit::Done } else { Exit::Partial })
 }
@@ -66,7 +66,7 @@ async fn named(vault: &Vault, ids: &[String]) -> Result<Vec<SnapshotFile>, Failu
     let mut found = Vec::new();
     for id in ids {
         let file = vault.find_snapshot(id).await;
-        found.push(file.map_err(|error| Failure::because("failed to find the snapshot", error))?);
+        found.push(file.map_err(Failure::of)?);
     }
     Ok(found)
 }
@@ -84,7 +84,7 @@ fn table(chosen: &[SnapshotFile], context: &Context) -> Listing {
     let mut table = Listing::new(context.out, &columns);
     for SnapshotFile { id, snapshot } in chosen {
         let size = snapshot.summary.as_ref().map(|summary| ByteSize(summary.total_bytes_processed).to_string());
-        table.row([
+        table.row(&[
             id.short().into(),
             time::show(snapshot.time, &zone).into(),
             snapshot.hostname.clone().into(),

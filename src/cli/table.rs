@@ -76,7 +76,7 @@ impl Listing {
     }
 
     /// Adds a row, a field for each column.
-    pub(crate) fn row<const N: usize>(&mut self, fields: [Field; N]) {
+    pub(crate) fn row<const N: usize>(&mut self, fields: &[Field; N]) {
         let cells: Vec<Cell> = fields.iter().zip(&self.columns).map(|(field, align)| field.cell(*align)).collect();
         self.table.add_row(cells);
     }
@@ -99,8 +99,8 @@ mod tests {
     fn columns_line_up_and_cells_are_escaped() {
         let out = Output::new(Format::Json, Talk::Normal);
         let mut listing = Listing::new(out, &[("ID", Align::Left), ("Size", Align::Right), ("Path", Align::Left)]);
-        listing.row(["4bba301e".into(), "1.4 GiB".into(), "/srv/\u{1b}[2J".into()]);
-        listing.row(["90c2".into(), "12 B".into(), Field::Lines(vec!["/写真".into(), "/ho\nme".into()])]);
+        listing.row(&["4bba301e".into(), "1.4 GiB".into(), "/srv/\u{1b}[2J".into()]);
+        listing.row(&["90c2".into(), "12 B".into(), Field::Lines(vec!["/写真".into(), "/ho\nme".into()])]);
         let mut printed = Vec::new();
         listing.print(&mut printed).expect("writes to memory");
         let printed = String::from_utf8(printed).expect("text");

@@ -9,7 +9,7 @@ use jiff::{Span, Timestamp, ToSpan, Zoned};
 
 /// The text is no moment that we understand.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum BadTime {
+pub(crate) enum BadTime {
     /// Nothing fits.
     #[error(
         "{0:?} is not a time; write for example \"2026-11-20T13:00:00Z\", \"2026-11-20 13:00\" (local time), \
@@ -30,7 +30,7 @@ pub enum BadTime {
 /// Reads a moment; `now` is the present in the user's zone.
 ///
 /// A bare date is its first moment, a bare time is today's.
-pub fn parse(text: &str, now: &Zoned) -> Result<Timestamp, BadTime> {
+pub(crate) fn parse(text: &str, now: &Zoned) -> Result<Timestamp, BadTime> {
     let trimmed = text.trim();
     let lower = trimmed.to_ascii_lowercase();
     if lower == "now" {
@@ -112,7 +112,7 @@ fn resolve(text: &str, civil: DateTime, zone: &TimeZone) -> Result<Timestamp, Ba
 }
 
 /// A moment for people: local, to the second, with its offset, so that it can be pasted behind `--at`.
-pub fn show(moment: Timestamp, zone: &TimeZone) -> String {
+pub(crate) fn show(moment: Timestamp, zone: &TimeZone) -> String {
     moment.to_zoned(zone.clone()).strftime("%Y-%m-%d %H:%M:%S%:z").to_string()
 }
 

@@ -13,11 +13,11 @@ use crate::vault::lock::{Lock, Unlock};
 pub(crate) async fn run(args: unlock::Unlock, context: &Context) -> Result<Exit, Failure> {
     let vault = context.open(Purpose::Write).await?;
     let which = if args.all { Unlock::All } else { Unlock::Stale };
-    let removed = vault.unlock(which).await.map_err(|error| Failure::because("failed to remove the locks", error))?;
-    let left = vault.locks().await.map_err(|error| Failure::because("failed to list the locks", error))?;
-    let shown = |lock: &Option<Lock>| lock.as_ref().map_or_else(|| "an unreadable lock".to_owned(), Lock::describe);
+    let removed = vault.unlock(which).await.map_err(Failure::of)?;
+    let left = vault.locks().await.map_err(Failure::of)?;
+    let shown = |lock: &Option<Lock>| lock.as_ref().map_or_else(|| "an unreadable lock".to_owned(), ToString::to_string);
     let left: Vec<String> = left.into_iter().map(|(_, lock)| shown(&lock.ok())).collect();
-    let gone: Vec<String> = removed.iter().map(shown).collect();
+    let gone: Vec<String> = removed.iter().map(|(_, lock)| shown(lock)).collect();
     context.out.result(&json!({ "removed": gone, "left": left }), |out| {
         for lock in &gone {
             writeln!(out, "removed {}", super::escape::text(lock))?;

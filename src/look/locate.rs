@@ -32,12 +32,14 @@ impl Found {
 
 /// Finds `path` in the tree `root`. Slashes at both ends and empty parts are ignored.
 pub async fn locate(vault: &Vault, index: &Index, root: Id, path: &[u8]) -> Result<Found, LookError> {
+    let parts = path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".");
+    let plain: Vec<u8> = parts.clone().flat_map(|part| [b"/", part].concat()).collect();
     let mut found = Found::Top(root);
-    for part in path.split(|byte| *byte == b'/').filter(|part| !part.is_empty() && *part != b".") {
+    for part in parts {
         if part == b".." {
-            return Err(LookError::Upwards { path: shown(path) });
+            return Err(LookError::Upwards { path: shown(&plain) });
         }
-        found = step(vault, index, &found, part, path).await?;
+        found = step(vault, index, &found, part, &plain).await?;
     }
     Ok(found)
 }
@@ -99,7 +101,7 @@ mod tests {
         let home = bed.dir("home", vec![bed.file("a", &[b"1"]).await]).await;
         let root = bed.tree(vec![home]).await;
         for (path, text) in [
-            ("/hom/a", "find /hom/a in the snapshot: / has no \"hom\""),
+            ("//hom/a/", "find /hom/a in the snapshot: / has no \"hom\""),
             ("/home/b/c", "find /home/b/c in the snapshot: /home has no \"b\""),
             ("/home/a/x", "find /home/a/x in the snapshot: /home/a is no folder but a file"),
             ("/home/../home", "find /home/../home in the snapshot: a path may not contain \"..\""),

@@ -28,7 +28,7 @@ pub(crate) struct Backup {
     #[arg(long, conflicts_with_all = ["path", "files_from"])]
     pub(crate) stdin: bool,
     /// The name of that file
-    #[arg(long, value_name = "NAME", default_value = "stdin", requires = "stdin")]
+    #[arg(long, value_name = "NAME", default_value = "stdin", requires = "stdin", conflicts_with_all = ["path", "files_from"])]
     pub(crate) stdin_name: String,
     /// Leave out what fits this pattern; may be repeated
     #[arg(short, long, value_name = "PATTERN")]

@@ -2,7 +2,7 @@
 
 use clap::Args;
 
-use super::select::Filter;
+use super::select::Latest;
 
 /// Show what differs between two snapshots.
 #[derive(Debug, Args)]
@@ -23,7 +23,7 @@ pub(crate) struct Diff {
     /// Show where only metadata differs
     #[arg(long)]
     pub(crate) metadata: bool,
-    /// Which snapshots count for "latest".
+    /// Which snapshot "latest" is.
     #[command(flatten)]
-    pub(crate) filter: Filter,
+    pub(crate) latest: Latest,
 }

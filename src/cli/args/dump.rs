@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, ValueEnum};
 
-use super::select::Filter;
+use super::select::Latest;
 
 /// Write a file, or a folder as tar, to standard output.
 #[derive(Debug, Args)]
@@ -25,9 +25,9 @@ pub(crate) struct Dump {
     /// Write to this new file instead
     #[arg(short, long, value_name = "FILE")]
     pub(crate) output: Option<PathBuf>,
-    /// Which snapshots count for "latest".
+    /// Which snapshot "latest" is.
     #[command(flatten)]
-    pub(crate) filter: Filter,
+    pub(crate) latest: Latest,
 }
 
 /// How a folder is packed.

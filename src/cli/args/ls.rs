@@ -2,16 +2,17 @@
 
 use clap::Args;
 
-use super::select::Filter;
+use super::select::Latest;
 
 /// List what is in a snapshot.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  drctl ls                             everything in the newest snapshot
-  drctl ls latest /home/ana            what is below a folder
-  drctl ls 4bba301e:/etc -l            with mode, owner, size and time
-  drctl ls latest / --no-recursive     the top folder only")]
+  drctl ls                                  everything in the newest snapshot
+  drctl ls latest /home/ana                 what is below a folder
+  drctl ls latest /srv --at yesterday       as of a time
+  drctl ls 4bba301e:/etc -l                 with mode, owner, size and time
+  drctl ls latest / --no-recursive          the top folder only")]
 pub(crate) struct Ls {
     /// A snapshot: "latest", the beginning of an id, or either with a path (4bba301e:/etc)
     #[arg(default_value = "latest")]
@@ -27,7 +28,7 @@ pub(crate) struct Ls {
     /// Stay in the folder itself
     #[arg(long)]
     pub(crate) no_recursive: bool,
-    /// Which snapshots count for "latest".
+    /// Which snapshot "latest" is.
     #[command(flatten)]
-    pub(crate) filter: Filter,
+    pub(crate) latest: Latest,
 }

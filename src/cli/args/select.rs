@@ -14,8 +14,19 @@ pub(crate) struct Filter {
     #[arg(long, value_name = "TAG[,TAG]", help_heading = "Which snapshots")]
     pub(crate) tag: Vec<String>,
     /// Only snapshots of this path; may be repeated (all of them)
-    #[arg(long, value_name = "PATH", help_heading = "Which snapshots")]
+    #[arg(long = "path", id = "filter_path", value_name = "PATH", help_heading = "Which snapshots")]
     pub(crate) path: Vec<String>,
+}
+
+/// Which snapshot "latest" is.
+#[derive(Debug, Clone, Default, Args)]
+pub(crate) struct Latest {
+    /// Which snapshots count.
+    #[command(flatten)]
+    pub(crate) filter: Filter,
+    /// As of this time: the newest snapshot taken then or before ("2026-11-20 13:00", "2h ago")
+    #[arg(long, value_name = "TIME", help_heading = "Which snapshots")]
+    pub(crate) at: Option<String>,
 }
 
 impl From<&Filter> for look::Filter {
