@@ -84,7 +84,8 @@ impl Recorder {
 
     /// Signs a record for a vault and keeps it durably. The entry is what the catalog takes.
     ///
-    /// A failure leaves the chain as it was: the next record takes the place.
+    /// After a failure the vault's chain ends and the next record starts another: the one that failed may be on the disk
+    /// after all, and two records must not claim one place.
     pub fn write(&self, vault: &str, draft: Draft) -> Result<Entry, RecordError> {
         let mut chains = self.chains.lock().unwrap_or_else(PoisonError::into_inner);
         let fresh = || Link { chain: self.run_id(), seq: 0, prev: None };
@@ -92,7 +93,10 @@ impl Recorder {
         let record = Record::new(draft, &self.host, link, self.time);
         let id = record.id;
         let signed = self.key.sign(&record).map_err(|source| RecordError::Canonical { id, source })?;
-        self.spool.keep(vault, id, &signed)?;
+        if let Err(error) = self.spool.keep(vault, id, &signed) {
+            chains.remove(vault);
+            return Err(error.into());
+        }
         let digest = signed.digest();
         chains.insert(vault.to_owned(), Link { seq: link.seq + 1, prev: Some(digest), ..link });
         Ok(Entry { record, digest })

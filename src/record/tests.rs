@@ -199,3 +199,21 @@ fn two_vaults_have_chains_of_their_own_and_a_new_process_starts_one() {
     assert!(a.chain == c.chain && a.chain != b.chain && a.chain != d.chain);
     assert_eq!(first.waiting().expect("counted"), [("dr".to_owned(), 1), ("primary".to_owned(), 3)]);
 }
+
+#[test]
+fn a_record_that_could_not_be_kept_ends_the_chain() {
+    let state = tempfile::tempdir().expect("a folder");
+    let recorder = Recorder::open(state.path(), "host-a", TimeKind::Real, env(1)).expect("opened");
+    let first = recorder.write("primary", draft(1)).expect("written").record.link;
+    let spool = state.path().join("spool");
+    let aside = state.path().join("aside");
+    std::fs::rename(&spool, &aside).expect("moved");
+    std::fs::write(&spool, "in the way").expect("written");
+    let error = recorder.write("primary", draft(2)).expect_err("nowhere to keep it");
+    assert!(matches!(error, recorder::RecordError::Spool(_)), "{error}");
+    std::fs::remove_file(&spool).expect("removed");
+    std::fs::rename(&aside, &spool).expect("moved back");
+    let next = recorder.write("primary", draft(3)).expect("written").record.link;
+    assert_eq!((next.seq, next.prev), (0, None));
+    assert_ne!(next.chain, first.chain);
+}
