@@ -49,7 +49,6 @@ impl Context {
     }
 
     /// How long to wait for a lock that someone else holds.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for commands that take locks; none is registered yet"))]
     pub(crate) fn lock_wait(&self) -> Duration {
         self.global.retry_lock.map_or(Duration::ZERO, crate::units::Span::duration)
     }
@@ -61,9 +60,7 @@ impl Context {
 
     /// A handle on the store of that vault; nothing is read yet.
     pub(crate) async fn store(&self, target: &Target) -> Result<Store, Failure> {
-        Store::open(&target.url, &target.store)
-            .await
-            .map_err(Failure::of)
+        Store::open(&target.url, &target.store).await.map_err(Failure::of)
     }
 
     /// Opens the vault.

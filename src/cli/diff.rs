@@ -10,10 +10,10 @@ use super::context::Context;
 use super::error::Failure;
 use super::exit::Exit;
 use super::output::{Format, Output, Paint};
+use super::pick::{self, Among};
 use super::secret::Purpose;
 use super::snapshots::Shown;
 use super::stream::LongDocument;
-use super::pick::{self, Among};
 use super::{escape, node};
 use crate::look::{Change, Diff, Difference, Spec, locate};
 use crate::units::ByteSize;
@@ -104,9 +104,7 @@ pub(crate) async fn run(args: diff::Diff, context: &Context) -> Result<Exit, Fai
 }
 
 async fn folder(vault: &Vault, index: &Index, file: &SnapshotFile, spec: &Spec) -> Result<Id, Failure> {
-    let found = locate(vault, index, file.snapshot.tree, spec.path.as_bytes())
-        .await
-        .map_err(Failure::of)?;
+    let found = locate(vault, index, file.snapshot.tree, spec.path.as_bytes()).await.map_err(Failure::of)?;
     match found.folder() {
         Some((tree, _)) => Ok(tree),
         None => Err(Failure::usage(format!("{} is no folder in {}", spec.path, file.id.short()))

@@ -9,11 +9,11 @@ use serde_json::json;
 use super::args::dump::{Archive, Dump};
 use super::context::Context;
 use super::error::Failure;
+use super::escape;
 use super::exit::Exit;
 use super::output::Format;
-use super::secret::Purpose;
-use super::escape;
 use super::pick::{self, Among};
+use super::secret::Purpose;
 use crate::look::{DumpSummary, Found, LookError, dump_file, dump_folder, locate};
 use crate::monitor::Monitor;
 use crate::units::ByteSize;
@@ -91,9 +91,7 @@ impl Work<'_> {
             (_, Some((tree, base)), Archive::Tar) => {
                 dump_folder(self.vault, self.index, tree, base, out, self.bar).await?
             }
-            (Found::Top(_), None, _) => {
-                dump_folder(self.vault, self.index, self.root, b"", out, self.bar).await?
-            }
+            (Found::Top(_), None, _) => dump_folder(self.vault, self.index, self.root, b"", out, self.bar).await?,
         };
         out.flush().map_err(LookError::Write)?;
         Ok(summary)

@@ -36,7 +36,13 @@ impl Failure {
     /// `what` failed because of `source`; exit code and hint follow from what lies in the source's chain.
     pub(crate) fn because(what: impl Into<String>, source: impl Error + Send + Sync + 'static) -> Self {
         let advice = hints::advise(&source);
-        Self { what: what.into(), source: Some(Box::new(source)), named: Named::NotYet, hint: advice.hint, exit: advice.exit }
+        Self {
+            what: what.into(),
+            source: Some(Box::new(source)),
+            named: Named::NotYet,
+            hint: advice.hint,
+            exit: advice.exit,
+        }
     }
 
     /// The command makes no sense as it was given; nothing was tried.
@@ -144,7 +150,8 @@ mod tests {
     struct Outer(#[source] io::Error);
 
     fn failure() -> Failure {
-        Failure::because("failed to open the vault", Outer(io::Error::other("permission denied"))).hint("run it as root")
+        Failure::because("failed to open the vault", Outer(io::Error::other("permission denied")))
+            .hint("run it as root")
     }
 
     #[test]

@@ -11,9 +11,9 @@ use super::context::Context;
 use super::error::Failure;
 use super::exit::Exit;
 use super::output::Format;
+use super::pick::{self, Among};
 use super::secret::Purpose;
 use super::stream::LongDocument;
-use super::pick::{self, Among};
 use super::{node, time};
 use crate::look::{Case, Filter, Finder, LookError};
 use crate::vault::Vault;
@@ -22,8 +22,7 @@ use crate::vault::snapshot::SnapshotFile;
 /// Runs the command.
 pub(crate) async fn run(args: Find, context: &Context) -> Result<Exit, Failure> {
     let case = if args.ignore_case { Case::Ignored } else { Case::Sensitive };
-    let mut finder = Finder::new(&args.patterns, case)
-        .map_err(|error| Failure::of(error).exits(Exit::Usage))?;
+    let mut finder = Finder::new(&args.patterns, case).map_err(|error| Failure::of(error).exits(Exit::Usage))?;
     let vault = context.open(Purpose::Read).await?;
     let mut snapshots = chosen(&args, &vault, context).await?;
     if args.newest {

@@ -10,10 +10,10 @@ use super::context::Context;
 use super::error::Failure;
 use super::exit::Exit;
 use super::output::Format;
+use super::pick::{self, Among};
 use super::secret::Purpose;
 use super::snapshots::Shown;
 use super::stream::LongDocument;
-use super::pick::{self, Among};
 use super::{escape, node};
 use crate::look::{Found, Walk, locate};
 use crate::vault::tree::Node;
@@ -26,9 +26,7 @@ pub(crate) async fn run(args: Ls, context: &Context) -> Result<Exit, Failure> {
     let file = pick::find(&vault, &spec, &among, context.out).await?;
     let index = context.index(&vault).await?;
     let path = format!("{}/{}", spec.path, args.path.as_deref().unwrap_or_default());
-    let found = locate(&vault, &index, file.snapshot.tree, path.as_bytes())
-        .await
-        .map_err(Failure::of)?;
+    let found = locate(&vault, &index, file.snapshot.tree, path.as_bytes()).await.map_err(Failure::of)?;
 
     let mut out = context.out.stdout();
     let head = json!({ "snapshot": Shown::new(&file) });

@@ -4,9 +4,9 @@ use std::io::Write;
 
 use clap::CommandFactory;
 
+use super::args::Cli;
 use super::args::completions::Completions;
 use super::args::man::Man;
-use super::args::Cli;
 use super::error::Failure;
 use super::exit::Exit;
 use super::output::Output;

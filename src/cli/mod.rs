@@ -5,6 +5,8 @@
 //! another face (the service, the web) would have to decide again.
 
 mod args;
+mod backup;
+mod check;
 mod context;
 mod diff;
 mod dump;
@@ -13,6 +15,7 @@ mod error;
 mod escape;
 mod exit;
 mod find;
+mod forget;
 mod hints;
 mod init;
 mod key;
@@ -23,6 +26,8 @@ mod node;
 mod output;
 mod pick;
 mod progress;
+mod prune;
+mod restore;
 mod secret;
 mod snapshots;
 mod stop;
@@ -117,6 +122,11 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Find(args) => Box::pin(stop.or(find::run(args, context))).await,
         Command::Diff(args) => Box::pin(stop.or(diff::run(args, context))).await,
         Command::Dump(args) => Box::pin(stop.or(dump::run(args, context))).await,
+        Command::Backup(args) => Box::pin(backup::run(args, context)).await,
+        Command::Restore(args) => Box::pin(restore::run(args, context)).await,
+        Command::Check(args) => Box::pin(check::run(args, context)).await,
+        Command::Forget(args) => Box::pin(forget::run(args, context)).await,
+        Command::Prune(args) => Box::pin(prune::run(args, context)).await,
         Command::Completions(args) => man::completions(&args, context.out),
         Command::Man(args) => man::run(&args, context.out),
     }

@@ -114,7 +114,9 @@ impl Output {
     ) -> Result<(), Failure> {
         let mut out = self.stdout();
         let written = match self.format {
-            Format::Json => serde_json::to_writer(&mut out, document).map_err(io::Error::from).and_then(|()| writeln!(out)),
+            Format::Json => {
+                serde_json::to_writer(&mut out, document).map_err(io::Error::from).and_then(|()| writeln!(out))
+            }
             Format::Human => human(&mut out),
         };
         written.and_then(|()| out.flush()).map_err(Failure::output)

@@ -14,9 +14,8 @@ use crate::vault::snapshot::SnapshotFile;
 
 /// Reads what was typed for a snapshot.
 pub(crate) fn spec(text: &str) -> Result<Spec, Failure> {
-    text.parse().map_err(|error: look::BadSpec| {
-        Failure::usage(error.to_string()).hint("`drctl snapshots` lists what there is")
-    })
+    text.parse()
+        .map_err(|error: look::BadSpec| Failure::usage(error.to_string()).hint("`drctl snapshots` lists what there is"))
 }
 
 /// What counts when "latest" is looked for.
@@ -47,10 +46,7 @@ impl Among {
 /// The snapshot that is meant, and a word on which one `latest` turned out to be.
 pub(crate) async fn find(vault: &Vault, spec: &Spec, among: &Among, out: Output) -> Result<SnapshotFile, Failure> {
     match &spec.which {
-        Which::Id(prefix) => vault
-            .find_snapshot(prefix)
-            .await
-            .map_err(Failure::of),
+        Which::Id(prefix) => vault.find_snapshot(prefix).await.map_err(Failure::of),
         Which::Latest => {
             let all = all(vault, out).await?;
             let found = look::latest(&all, &among.filter, among.at).cloned().ok_or_else(|| none(all.len(), among))?;

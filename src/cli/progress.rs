@@ -1,10 +1,9 @@
 //! What a running operation says, shown as it happens.
 //!
 //! On a terminal: a bar with stage, items, bytes, rate and time left. With `--json`: one JSON object a line on standard
-//! error, at a bounded rate. Otherwise, and when quiet: only problems. Problems are printed when they happen, and kept.
+//! error, at a bounded rate. Otherwise, and when quiet: only problems. Problems are printed when they happen.
 
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
@@ -17,17 +16,13 @@ use crate::monitor::{Monitor, Problem};
 
 /// JSON progress is reported at most this often.
 const JSON_PERIOD: Duration = Duration::from_millis(500);
-/// Problems kept for the summary; a disk that fails on each of a million files must not fill the memory.
-const KEPT: usize = 10_000;
 
-/// Shows an operation's progress and keeps its problems.
+/// Shows an operation's progress.
 pub(crate) struct Bar {
     out: Output,
     env: Env,
     face: Face,
     count: Mutex<Count>,
-    problems: Mutex<Vec<Problem>>,
-    problem_count: AtomicU64,
 }
 
 enum Face {
@@ -56,14 +51,7 @@ impl Bar {
             (Talk::Normal, Format::Human) if output::stderr_is_terminal() => Face::Terminal(terminal_bar()),
             (Talk::Normal | Talk::Logging, Format::Human) => Face::None,
         };
-        Self {
-            out,
-            env: env.clone(),
-            face,
-            count: Mutex::default(),
-            problems: Mutex::default(),
-            problem_count: AtomicU64::new(0),
-        }
+        Self { out, env: env.clone(), face, count: Mutex::default() }
     }
 
     /// Takes the bar off the screen; call it before results are printed.
@@ -73,13 +61,6 @@ impl Bar {
             Face::Json => self.report_json(&self.counted(|_| ()), self.env.clock.boot()),
             Face::None => (),
         }
-    }
-
-    /// The problems so far (the first ten thousand of them), and how many there were in all.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for commands whose problems go into a record; none is registered yet"))]
-    pub(crate) fn problems(&self) -> (Vec<Problem>, u64) {
-        let kept = self.problems.lock().map(|kept| kept.clone()).unwrap_or_default();
-        (kept, self.problem_count.load(Ordering::SeqCst))
     }
 
     /// Changes the counters and returns them as they then are.
@@ -161,12 +142,6 @@ impl Monitor for Bar {
     }
 
     fn problem(&self, problem: &Problem) {
-        self.problem_count.fetch_add(1, Ordering::SeqCst);
-        if let Ok(mut kept) = self.problems.lock()
-            && kept.len() < KEPT
-        {
-            kept.push(problem.clone());
-        }
         self.say(&match self.out.format() {
             Format::Json => json!({ "problem": problem }).to_string(),
             Format::Human => format!("problem: {}: {}", escape::text(&problem.what), escape::text(&problem.why)),
@@ -182,11 +157,10 @@ impl Monitor for Bar {
 }
 
 fn terminal_bar() -> ProgressBar {
-    let style = ProgressStyle::with_template(
-        "{prefix} {bar:20} {bytes}/{total_bytes} {msg} {binary_bytes_per_sec} ETA {eta}",
-    )
-    .expect("the template is a literal, and a test draws it")
-    .progress_chars("#>-");
+    let style =
+        ProgressStyle::with_template("{prefix} {bar:20} {bytes}/{total_bytes} {msg} {binary_bytes_per_sec} ETA {eta}")
+            .expect("the template is a literal, and a test draws it")
+            .progress_chars("#>-");
     let bar = ProgressBar::with_draw_target(Some(0), ProgressDrawTarget::stderr_with_hz(5));
     bar.set_style(style);
     bar
@@ -218,7 +192,9 @@ mod tests {
 
     fn bar(talk: Talk, face: Face) -> Bar {
         let env = crate::cli::env::real();
-        Bar { face, ..Bar::new(Output::new(Format::Human, talk), &env) }
+        let mut bar = Bar::new(Output::new(Format::Human, talk), &env);
+        bar.face = face;
+        bar
     }
 
     #[test]
@@ -232,17 +208,6 @@ mod tests {
         assert_eq!((count.items, count.bytes, count.total_items), (2, 150, 10));
         bar.stage("upload");
         assert_eq!(bar.counted(|_| ()).bytes, 0);
-    }
-
-    #[test]
-    fn problems_are_kept_up_to_a_bound_and_counted_beyond() {
-        let bar = bar(Talk::Quiet, Face::None);
-        for n in 0..3 {
-            bar.problem(&Problem { what: format!("/f{n}"), why: "test".into() });
-        }
-        let (kept, all) = bar.problems();
-        assert_eq!((kept.len(), all), (3, 3));
-        assert_eq!(kept[2].what, "/f2");
     }
 
     #[test]

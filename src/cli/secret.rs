@@ -109,8 +109,10 @@ fn from_file(path: &Path, purpose: Purpose, shared: SharedKey, out: Output) -> R
         let what = format!("the key file {} {exposure}", path.display());
         match (purpose, shared) {
             (Purpose::Write, SharedKey::Refused) => {
-                return Err(Failure::usage(what)
-                    .hint(format!("chmod 600 {0} and chown it to you, or allow it with --allow-shared-key", path.display())));
+                return Err(Failure::usage(what).hint(format!(
+                    "chmod 600 {0} and chown it to you, or allow it with --allow-shared-key",
+                    path.display()
+                )));
             }
             (Purpose::Read, _) | (Purpose::Write, SharedKey::Allowed) => out.warn(&what),
         }
@@ -158,9 +160,9 @@ fn from_command(words: &[String]) -> Result<Secret, Failure> {
 
 /// Splits a command line into words as a shell would, without running one.
 pub(crate) fn split_command(line: &str) -> Result<Vec<String>, Failure> {
-    shlex::split(line)
-        .filter(|words| !words.is_empty())
-        .ok_or_else(|| Failure::usage(format!("cannot split {line:?} into words: a quote is not closed, or it is empty")))
+    shlex::split(line).filter(|words| !words.is_empty()).ok_or_else(|| {
+        Failure::usage(format!("cannot split {line:?} into words: a quote is not closed, or it is empty"))
+    })
 }
 
 fn from_env(name: &str) -> Result<Secret, Failure> {
@@ -169,7 +171,9 @@ fn from_env(name: &str) -> Result<Secret, Failure> {
             let value = Zeroizing::new(std::os::unix::ffi::OsStringExt::into_vec(value));
             Ok(Secret::from_file_bytes(&value))
         }
-        None => Err(Failure::usage(format!("the environment variable {name}, which should hold the password, is not set"))),
+        None => {
+            Err(Failure::usage(format!("the environment variable {name}, which should hold the password, is not set")))
+        }
     }
 }
 

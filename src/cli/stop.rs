@@ -37,7 +37,6 @@ impl Stop {
     }
 
     /// What an operation is handed that stops between two steps.
-    #[cfg_attr(not(test), expect(dead_code, reason = "for commands that write packs; none is registered yet"))]
     pub(crate) fn cancel(&self) -> Cancel {
         self.winds_up.store(true, Ordering::SeqCst);
         self.cancel.clone()

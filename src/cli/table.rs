@@ -66,9 +66,15 @@ impl Listing {
             Some(width) => table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width),
             None => table.set_content_arrangement(ContentArrangement::Disabled),
         };
-        if out.colours() { table.enforce_styling() } else { table.force_no_tty() };
+        if out.colours() {
+            table.enforce_styling()
+        } else {
+            table.force_no_tty()
+        };
         let aligns: Vec<Align> = columns.iter().map(|(_, align)| *align).collect();
-        table.set_header(columns.iter().map(|(name, align)| Field::from(*name).cell(*align).add_attribute(Attribute::Bold)));
+        table.set_header(
+            columns.iter().map(|(name, align)| Field::from(*name).cell(*align).add_attribute(Attribute::Bold)),
+        );
         for column in table.column_iter_mut() {
             column.set_padding((0, 2));
         }

@@ -32,9 +32,9 @@ pub(crate) fn resolve(global: &Global) -> Result<Target, Failure> {
 fn resolve_with(global: &Global, variables: Variables<'_>) -> Result<Target, Failure> {
     let named = match (&global.vault, set(variables, "DRCTL_VAULT")) {
         (Some(vault), _) => vault.clone(),
-        (None, Some(vault)) => vault
-            .into_string()
-            .map_err(|_| Failure::usage("the environment variable DRCTL_VAULT is not UTF-8"))?,
+        (None, Some(vault)) => {
+            vault.into_string().map_err(|_| Failure::usage("the environment variable DRCTL_VAULT is not UTF-8"))?
+        }
         (None, None) => {
             return Err(Failure::usage("no vault was given")
                 .hint("name one with --vault URL or in DRCTL_VAULT; `drctl init --vault URL` makes a new one"));
@@ -111,9 +111,7 @@ mod tests {
     fn target(line: &str, variables: &[(&str, &str)]) -> Result<Target, Failure> {
         let words = format!("drctl {line} snapshots");
         let cli = Cli::try_parse_from(shlex::split(&words).expect("words")).expect("a command line");
-        let find = |name: &str| {
-            variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(*value))
-        };
+        let find = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(*value));
         resolve_with(&cli.global, &find)
     }
 
@@ -152,7 +150,8 @@ mod tests {
 
     #[test]
     fn state_goes_where_the_standard_says() {
-        let table: [(&[(&str, &str)], Option<&str>); 4] = [
+        type Row<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let table: [Row<'_>; 4] = [
             (&[("DRCTL_STATE_DIR", "/s"), ("HOME", "/h")], Some("/s")),
             (&[("XDG_STATE_HOME", "/x"), ("HOME", "/h")], Some("/x/drctl")),
             (&[("XDG_STATE_HOME", "relative"), ("HOME", "/h")], Some("/h/.local/state/drctl")),

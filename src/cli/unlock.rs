@@ -15,7 +15,8 @@ pub(crate) async fn run(args: unlock::Unlock, context: &Context) -> Result<Exit,
     let which = if args.all { Unlock::All } else { Unlock::Stale };
     let removed = vault.unlock(which).await.map_err(Failure::of)?;
     let left = vault.locks().await.map_err(Failure::of)?;
-    let shown = |lock: &Option<Lock>| lock.as_ref().map_or_else(|| "an unreadable lock".to_owned(), ToString::to_string);
+    let shown =
+        |lock: &Option<Lock>| lock.as_ref().map_or_else(|| "an unreadable lock".to_owned(), ToString::to_string);
     let left: Vec<String> = left.into_iter().map(|(_, lock)| shown(&lock.ok())).collect();
     let gone: Vec<String> = removed.iter().map(|(_, lock)| shown(lock)).collect();
     context.out.result(&json!({ "removed": gone, "left": left }), |out| {

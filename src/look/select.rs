@@ -70,11 +70,7 @@ impl FromStr for Spec {
 }
 
 /// The newest snapshot that counts and was taken at `at` or before.
-pub fn latest<'a>(
-    snapshots: &'a [SnapshotFile],
-    filter: &Filter,
-    at: Option<Timestamp>,
-) -> Option<&'a SnapshotFile> {
+pub fn latest<'a>(snapshots: &'a [SnapshotFile], filter: &Filter, at: Option<Timestamp>) -> Option<&'a SnapshotFile> {
     snapshots
         .iter()
         .filter(|file| filter.admits(&file.snapshot) && at.is_none_or(|at| file.snapshot.time <= at))

@@ -20,10 +20,7 @@ pub(super) struct Bed {
 
 impl Bed {
     pub(super) async fn new() -> Self {
-        let env = Env {
-            clock: Arc::new(SetClock::at(Timestamp::UNIX_EPOCH)),
-            random: Arc::new(Seeded::new(1)),
-        };
+        let env = Env { clock: Arc::new(SetClock::at(Timestamp::UNIX_EPOCH)), random: Arc::new(Seeded::new(1)) };
         let inner = Arc::new(object_store::memory::InMemory::new());
         let store = Store::from_object_store(inner, "", "memory://look");
         let options = InitOptions { cost: KdfCost::Cheap, ..InitOptions::default() };

@@ -22,6 +22,9 @@ pub(crate) struct Check {
     /// Read back and verify a part: "5%", "3/7" or a size
     #[arg(long, value_name = "PART")]
     pub(crate) read_data_subset: Option<Subset>,
+    /// Take no lock, so that read-only credentials will do; a prune meanwhile looks like damage
+    #[arg(long)]
+    pub(crate) no_lock: bool,
 }
 
 /// A part of the packs.
@@ -57,8 +60,8 @@ impl FromStr for Subset {
                 _ => Err("a part is 1/n to n/n, as in \"3/7\"".to_owned()),
             };
         }
-        text.parse().map(Self::Size).map_err(|_| {
-            "write a share (\"5%\"), a part (\"3/7\") or a size (\"20GiB\")".to_owned()
-        })
+        text.parse()
+            .map(Self::Size)
+            .map_err(|_| "write a share (\"5%\"), a part (\"3/7\") or a size (\"20GiB\")".to_owned())
     }
 }

@@ -50,7 +50,8 @@ const FIRST_STEPS: &str = "\
 First steps:
   drctl init --vault /mnt/backup/vault --generate-key ~/vault.key
   export DRCTL_VAULT=/mnt/backup/vault DRCTL_KEY_FILE=~/vault.key
-  drctl snapshots
+  drctl backup --path ~/documents
+  drctl restore latest --to /tmp/restored
 
 A vault is a restic repository: any restic 0.14 or later reads and restores it.";
 
@@ -73,6 +74,16 @@ pub(crate) enum Command {
     Diff(diff::Diff),
     /// Write a file, or a folder as tar, to standard output.
     Dump(dump::Dump),
+    /// Back up files, folders or standard input.
+    Backup(backup::Backup),
+    /// Restore a snapshot, or a part of it.
+    Restore(restore::Restore),
+    /// Check that a vault is whole.
+    Check(check::Check),
+    /// Remove snapshots.
+    Forget(forget::Forget),
+    /// Delete what no snapshot needs any more.
+    Prune(prune::Prune),
     /// Print the completions for a shell.
     Completions(completions::Completions),
     /// Print the manual page.

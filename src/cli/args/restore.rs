@@ -2,19 +2,19 @@
 
 use std::path::PathBuf;
 
-use clap::{ArgGroup, Args, ValueEnum};
+use clap::{ArgGroup, Args};
 
 use super::select::Filter;
 
 /// Restore files and folders. Reads the vault only: no lock, no record.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("target").required(true).args(["to", "in_place"]),
+    group = ArgGroup::new("target").args(["to", "in_place"]),
     after_help = "\
 Examples:
   drctl restore latest --to /srv/restored
   drctl restore orders --at '2026-11-20 13:00' --to /srv/restored
-  drctl restore 4bba301e:/home/ana --to /home/ana --overwrite=changed
+  drctl restore 4bba301e:/home/ana --to /home/ana --overwrite
   drctl restore latest --in-place --include /etc/nginx --dry-run
 
 A target that is not empty is refused without --overwrite. What the snapshot does not have stays, unless --delete.")]
@@ -40,18 +40,18 @@ pub(crate) struct Restore {
     /// Only this part of the snapshot
     #[arg(short, long, value_name = "SUBPATH")]
     pub(crate) path: Option<String>,
-    /// Change files that are there
-    #[arg(long, value_enum, value_name = "WHICH", num_args = 0..=1, require_equals = true, default_missing_value = "changed")]
-    pub(crate) overwrite: Option<Overwrite>,
+    /// Write over what is there and differs; only that is fetched
+    #[arg(long)]
+    pub(crate) overwrite: bool,
     /// Delete what the snapshot does not have
     #[arg(long, requires = "overwrite")]
     pub(crate) delete: bool,
+    /// Restore device nodes, setuid and setgid bits and file capabilities, too
+    #[arg(long)]
+    pub(crate) privileged: bool,
     /// Show what would be written, write nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
-    /// Write runs of zeros out, rather than leaving holes
-    #[arg(long)]
-    pub(crate) no_sparse: bool,
     /// Only snapshots of this host count for "latest"
     #[command(flatten)]
     pub(crate) filter: RestoreFilter,
@@ -72,13 +72,4 @@ impl From<&RestoreFilter> for Filter {
     fn from(filter: &RestoreFilter) -> Self {
         Self { host: filter.host.clone(), tag: filter.tag.clone(), path: Vec::new() }
     }
-}
-
-/// Which files in the target may be changed.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub(crate) enum Overwrite {
-    /// Those whose size or time differs
-    Changed,
-    /// Those whose content differs: all are read
-    Always,
 }

@@ -5,9 +5,10 @@ use clap::{Args, CommandFactory, FromArgMatches};
 use super::backup::Backup;
 use super::check::{Check, Subset};
 use super::forget::Forget;
-use super::prune::{MaxUnused, Prune};
-use super::restore::{Overwrite, Restore};
+use super::prune::{Prune, Share};
+use super::restore::Restore;
 use super::*;
+use crate::prune::decision::MaxUnused;
 use crate::units::ByteSize;
 
 fn words(line: &str) -> Vec<String> {
@@ -39,10 +40,8 @@ fn every_command_has_examples_that_parse() {
     for command in Cli::command().get_subcommands() {
         let name = command.get_name();
         let help = command.get_after_help().map(ToString::to_string).unwrap_or_default();
-        let examples: Vec<&str> = help
-            .lines()
-            .filter_map(|line| line.strip_prefix("  ").filter(|line| line.contains("drctl ")))
-            .collect();
+        let examples: Vec<&str> =
+            help.lines().filter_map(|line| line.strip_prefix("  ").filter(|line| line.contains("drctl "))).collect();
         assert!(!examples.is_empty(), "{name} has no example");
         for example in examples {
             let start = example.find("drctl ").expect("filtered above");
@@ -111,13 +110,12 @@ fn backup_needs_one_source() {
 
 #[test]
 fn restore_needs_one_target() {
-    assert!(alone::<Restore>("latest").is_err());
     assert!(alone::<Restore>("latest --to /t --in-place").is_err());
     assert!(alone::<Restore>("latest --to /t --delete").is_err(), "--delete needs --overwrite");
     let restore = alone::<Restore>("orders --at '2h ago' --to /t --overwrite --delete").expect("a restore");
-    assert_eq!(restore.overwrite, Some(Overwrite::Changed));
-    let restore = alone::<Restore>("latest --in-place --overwrite=always -i '*.sql'").expect("a restore");
-    assert_eq!(restore.overwrite, Some(Overwrite::Always));
+    assert!(restore.overwrite && restore.delete && !restore.privileged);
+    let restore = alone::<Restore>("latest --in-place --overwrite -i '*.sql'").expect("a restore");
+    assert!(restore.in_place && restore.to.is_none());
 }
 
 #[test]
@@ -138,11 +136,11 @@ fn parts_and_limits() {
     for bad in ["", "0%", "101%", "NaN%", "-1%", "0/7", "8/7", "1/0", "x"] {
         assert!(subset(bad).is_err(), "{bad}");
     }
-    let limit = |text: &str| text.parse::<MaxUnused>();
-    assert_eq!(limit("unlimited"), Ok(MaxUnused::Unlimited));
-    assert_eq!(limit("0"), Ok(MaxUnused::Size(ByteSize(0))));
-    assert_eq!(limit("0%"), Ok(MaxUnused::Percent(0.0)));
-    assert!(limit("100%").is_err() && limit("inf%").is_err() && limit("x").is_err());
+    let limit = |text: &str| text.parse::<Share>().map(|share| share.0);
+    assert_eq!(limit("unlimited").ok(), MaxUnused::percent(100));
+    assert_eq!(limit("0").ok(), MaxUnused::percent(0));
+    assert_eq!(limit("7%").ok(), MaxUnused::percent(7));
+    assert!(limit("101%").is_err() && limit("5.5%").is_err() && limit("x").is_err());
     assert!(alone::<Check>("--read-data --read-data-subset 5%").is_err());
-    assert_eq!(alone::<Prune>("").expect("defaults").max_unused, MaxUnused::Percent(5.0));
+    assert_eq!(Some(alone::<Prune>("").expect("defaults").max_unused.0), MaxUnused::percent(5));
 }
