@@ -1,6 +1,7 @@
 //! What an operation tells whoever watches it: a progress bar, a JSON stream, a test.
 
-use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 
 /// Something that went wrong with one thing while the rest went on. Any problem makes the run *partial*.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -23,6 +24,22 @@ pub trait Monitor: Send + Sync {
     fn problem(&self, _problem: &Problem) {}
     /// Something the operator should know that is no failure.
     fn note(&self, _text: &str) {}
+}
+
+/// Asks an operation to stop at the next safe point. What is finished by then stays usable.
+#[derive(Debug, Clone, Default)]
+pub struct Cancel(Arc<AtomicBool>);
+
+impl Cancel {
+    /// Asks to stop. Cannot be taken back.
+    pub fn cancel(&self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+
+    /// Whether stopping was asked for.
+    pub fn is_cancelled(&self) -> bool {
+        self.0.load(Ordering::SeqCst)
+    }
 }
 
 /// Hears nothing.

@@ -6,6 +6,7 @@
 //! memory is spent on them. It does not decide what to store, keep or delete, nor in which order: see `backup` and `prune`.
 
 pub mod blob;
+pub mod cache;
 pub mod config;
 pub mod crypto;
 pub mod error;
@@ -19,6 +20,7 @@ pub mod pack;
 pub mod polynomial;
 pub mod settings;
 pub mod snapshot;
+pub mod tree;
 pub mod unpacked;
 pub mod whoami;
 

@@ -5,6 +5,7 @@
 //! again. A blob may lie in several packs; an entry that two index files repeat counts once.
 
 mod checksum;
+mod compact;
 mod entry;
 mod layout;
 mod mapped;
@@ -15,6 +16,7 @@ mod write;
 
 use std::sync::Arc;
 
+pub use self::compact::compact;
 pub use self::entry::{PackContents, PackInfo};
 pub use self::segment::{Segment, SegmentError};
 

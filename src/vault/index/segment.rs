@@ -5,7 +5,7 @@
 //! opening the blob then shows.
 
 use std::fs::File;
-use std::io::{self, Cursor, Seek, Write};
+use std::io::{self, BufRead, BufReader, Cursor, Read, Seek, Write};
 
 use super::super::blob::{BlobKey, BlobType};
 use super::super::id::Id;
@@ -118,22 +118,17 @@ impl Segment {
     ///
     /// The file must never be changed or cut short from here on: a mapping would show it, or kill the process.
     pub fn open(file: &File) -> Result<Self, SegmentError> {
-        if file.metadata()?.len() < HEADER as u64 {
-            return Err(SegmentError::Damaged("it is shorter than a header"));
-        }
+        verify(file)?;
         Self::read(Backing::Mapped(Mapped::of(file)?))
     }
 
+    /// Takes bytes that were just built, or verified.
     fn read(backing: Backing) -> Result<Self, SegmentError> {
         let bytes = backing.bytes();
         let header = Header::decode(bytes).map_err(SegmentError::Damaged)?;
         let parts = header.parts().ok_or(SegmentError::Damaged("its sizes cannot be true"))?;
         if bytes.len() != parts.end {
             return Err(SegmentError::Damaged("its length is not what its header says"));
-        }
-        // What was just built in memory need not be checked against itself.
-        if matches!(backing, Backing::Mapped(_)) && Checksum::of(&bytes[HEADER..]) != header.body_sum {
-            return Err(SegmentError::Damaged("its contents are damaged"));
         }
         Ok(Self { bytes: backing, header, parts })
     }
@@ -242,6 +237,30 @@ impl Segment {
         }
         Some(low)
     }
+}
+
+/// Compares the contents with their checksum. They are read, not mapped: a sector that cannot be read is an error here,
+/// and would kill the process there.
+fn verify(mut file: &File) -> Result<(), SegmentError> {
+    file.rewind()?;
+    let mut reader = BufReader::with_capacity(1 << 20, file);
+    let mut head = [0; HEADER];
+    reader.read_exact(&mut head).map_err(|error| match error.kind() {
+        io::ErrorKind::UnexpectedEof => SegmentError::Damaged("it is shorter than a header"),
+        _ => error.into(),
+    })?;
+    let header = Header::decode(&head).map_err(SegmentError::Damaged)?;
+    let mut sum = Checksum::new();
+    loop {
+        let part = reader.fill_buf()?;
+        if part.is_empty() {
+            break;
+        }
+        sum.update(part);
+        let length = part.len();
+        reader.consume(length);
+    }
+    if sum.finish() == header.body_sum { Ok(()) } else { Err(SegmentError::Damaged("its contents are damaged")) }
 }
 
 /// Merging needs order; a segment without it was not written by this program.

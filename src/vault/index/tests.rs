@@ -10,12 +10,12 @@ fn id(n: u64) -> Id {
     Id::of(&n.to_le_bytes())
 }
 
-fn key(n: u64) -> BlobKey {
+pub(super) fn key(n: u64) -> BlobKey {
     if n.is_multiple_of(5) { BlobKey::tree(id(n)) } else { BlobKey::data(id(n)) }
 }
 
 /// A pack with the blobs of these numbers, one after another.
-fn pack(number: u64, blobs: impl IntoIterator<Item = u64>) -> PackContents {
+pub(super) fn pack(number: u64, blobs: impl IntoIterator<Item = u64>) -> PackContents {
     let pack = id(1_000_000 + number);
     let mut offset = 0;
     let blobs = blobs
@@ -84,6 +84,8 @@ fn packs_come_with_what_the_index_implies_about_them() {
     let sealed: u64 = contents.blobs.iter().map(|(_, located)| u64::from(located.length)).sum();
     let expected = PackInfo { id: contents.id, kind: BlobType::Data, blobs: 3, size: sealed + 36 + 41 + 41 + 37 };
     assert_eq!(index.packs().collect::<Vec<_>>(), [expected]);
+    let of_header = crate::vault::pack::implied_size(contents.blobs.iter().map(|(_, located)| located));
+    assert_eq!(expected.size, of_header, "as packs are written");
     index.insert(&pack(2, [5, 10]));
     let kinds: BTreeMap<Id, BlobType> = index.packs().map(|info| (info.id, info.kind)).collect();
     assert_eq!(kinds[&id(1_000_002)], BlobType::Tree);
