@@ -24,6 +24,7 @@ pub mod tree;
 pub mod unpacked;
 pub mod whoami;
 
+mod blobs;
 mod handle;
 mod keys;
 mod load_index;

@@ -84,6 +84,8 @@ fn packs_come_with_what_the_index_implies_about_them() {
     let sealed: u64 = contents.blobs.iter().map(|(_, located)| u64::from(located.length)).sum();
     let expected = PackInfo { id: contents.id, kind: BlobType::Data, blobs: 3, size: sealed + 36 + 41 + 41 + 37 };
     assert_eq!(index.packs().collect::<Vec<_>>(), [expected]);
+    let of_header = crate::vault::pack::implied_size(contents.blobs.iter().map(|(_, located)| located));
+    assert_eq!(expected.size, of_header, "as packs are written");
     index.insert(&pack(2, [5, 10]));
     let kinds: BTreeMap<Id, BlobType> = index.packs().map(|info| (info.id, info.kind)).collect();
     assert_eq!(kinds[&id(1_000_002)], BlobType::Tree);
