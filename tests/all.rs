@@ -1,1 +1,7 @@
 //! All integration tests, in one binary.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::disallowed_methods, reason = "tests watch real processes in real time")]
+
+mod architecture;
+mod packaging;
+mod support;

@@ -12,6 +12,7 @@ pub(super) async fn check(store: &Store) {
     listings_are_complete_and_sorted(store).await;
     short_objects_are_errors(store).await;
     creates_have_one_winner(store).await;
+    updates_have_one_winner(store).await;
     keys_that_no_store_can_hold_are_refused(store).await;
 }
 
@@ -77,6 +78,28 @@ async fn creates_have_one_winner(store: &Store) {
     store.delete("leases/race").await.unwrap();
 }
 
+async fn updates_have_one_winner(store: &Store) {
+    let key = "leases/held";
+    store.put(key, "start".into()).await.unwrap();
+    let (body, tag) = store.get_tagged(key).await.unwrap();
+    assert_eq!(body, "start");
+    let racers = (0..16).map(|n: u8| {
+        let (store, tag) = (store.clone(), tag.clone());
+        tokio::spawn(async move { store.put_if(key, Bytes::from(vec![n; 5]), &tag).await.unwrap() })
+    });
+    let outcomes: Vec<_> = futures::future::join_all(racers).await.into_iter().map(Result::unwrap).collect();
+    let winners: Vec<_> = (0..16).filter(|n| outcomes[usize::from(*n)] == PutIf::Written).collect();
+    assert_eq!(winners.len(), 1, "{outcomes:?}");
+    let (body, fresh) = store.get_tagged(key).await.unwrap();
+    assert_eq!(body, vec![winners[0]; 5]);
+    assert_eq!(store.put_if(key, "stale".into(), &tag).await.unwrap(), PutIf::Changed);
+    assert_eq!(store.put_if(key, "next".into(), &fresh).await.unwrap(), PutIf::Written);
+    assert_eq!(store.put_if(key, "next".into(), &fresh).await.unwrap(), PutIf::Written, "asked again");
+    store.delete(key).await.unwrap();
+    assert_eq!(store.put_if(key, "gone".into(), &fresh).await.unwrap(), PutIf::Changed);
+    assert_eq!(store.size(key).await.unwrap(), None);
+}
+
 async fn keys_that_no_store_can_hold_are_refused(store: &Store) {
     for key in ["a//b", "../up", "a/./b", "line\nbreak"] {
         assert_eq!(store.put(key, Bytes::new()).await.unwrap_err().kind, StoreErrorKind::Config, "{key:?}");
@@ -105,6 +128,13 @@ async fn a_folder_conforms() {
     check(&Store::open(&url, &OpenOptions::default()).await.unwrap()).await;
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn wrappers_conform() {
+    let faults = Arc::new(fault::FaultStore::new(Arc::new(object_store::memory::InMemory::new())));
+    let limited = Arc::new(limit::Limited::new(faults, None, None));
+    check(&Store::from_object_store(limited, "", "memory://wrapped")).await;
+}
+
 #[tokio::test]
 async fn two_opens_of_a_memory_store_see_the_same_objects() {
     let one = Store::open("memory://twice", &OpenOptions::default()).await.unwrap();
@@ -113,4 +143,39 @@ async fn two_opens_of_a_memory_store_see_the_same_objects() {
     assert_eq!(two.get("a").await.unwrap(), "b");
     let other = Store::open("memory://other", &OpenOptions::default()).await.unwrap();
     assert_eq!(other.list("").await.unwrap(), []);
+}
+
+/// On a real server: `DRCTL_TEST_S3='s3://new-bucket/prefix?endpoint=http://127.0.0.1:8333' cargo test -- --ignored`, with
+/// credentials in the environment. The bucket is made.
+#[tokio::test(flavor = "multi_thread")]
+#[ignore = "needs an S3 server, named by DRCTL_TEST_S3"]
+async fn a_server_conforms() {
+    let address = std::env::var("DRCTL_TEST_S3").expect("DRCTL_TEST_S3 names a bucket");
+    let options = OpenOptions::default();
+    assert!(!s3_admin::describe(&address, &options).await.unwrap().exists);
+    let store = Store::open(&address, &options).await.unwrap();
+    assert_eq!(store.list("").await.unwrap_err().kind, StoreErrorKind::NoBucket);
+    assert_eq!(s3_admin::create_bucket(&address, &options).await.unwrap(), s3_admin::NewBucket::Created);
+    assert!(s3_admin::describe(&address, &options).await.unwrap().exists);
+    check(&store).await;
+
+    let stranger = Credentials::Keys {
+        access_key_id: "nobody".into(),
+        secret_access_key: zeroize::Zeroizing::new("wrong".into()),
+        session_token: None,
+    };
+    let stranger = OpenOptions { credentials: stranger, ..OpenOptions::default() };
+    let denied = Store::open(&address, &stranger).await.unwrap();
+    assert_eq!(denied.get("k").await.unwrap_err().kind, StoreErrorKind::Denied);
+    assert_eq!(denied.size("k").await.unwrap_err().kind, StoreErrorKind::Denied);
+
+    let env = crate::clock::Env {
+        clock: Arc::new(crate::clock::SetClock::at(Timestamp::UNIX_EPOCH)),
+        random: Arc::new(crate::clock::Seeded::new(1)),
+    };
+    assert_eq!(probe::conditions(&store, &env).await.unwrap(), probe::Conditions::Honoured);
+    let pack = Bytes::from(vec![7; 128 << 20]);
+    store.put("data/ff/large", pack.clone()).await.unwrap();
+    assert_eq!(store.get("data/ff/large").await.unwrap(), pack);
+    store.delete("data/ff/large").await.unwrap();
 }

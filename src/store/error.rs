@@ -1,14 +1,19 @@
 //! What can go wrong with a store, reduced to what a caller can act on.
 //!
 //! `object_store` nests errors whose texts repeat each other; here they become one kind and one root cause. Codes that
-//! only exist in a server's answer are read from it in one place, [`Answer`].
+//! only exist in a server's answer are read from it in one place.
 
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 
+use aws_credential_types::provider::error::CredentialsError;
+use aws_smithy_runtime_api::client::result::ConnectorError;
 use object_store::Error as ObjectError;
 use object_store::client::{HttpError, HttpErrorKind};
+
+use super::credentials::NoCredentials;
+use super::wire::{Final, causes};
 
 /// A failed operation on a store. Reads after "failed to": "get data/ab/… from s3://…: access denied".
 #[derive(Debug)]
@@ -147,14 +152,42 @@ impl StdError for Cause {}
 
 impl StoreError {
     /// An address or setting that cannot work.
-    pub(super) fn config(url: String, source: impl StdError + Send + Sync + 'static) -> Self {
-        Self { op: "open", key: String::new(), url, kind: StoreErrorKind::Config, source: Some(Box::new(source)) }
+    pub(super) fn config(url: String, source: impl Into<Box<dyn StdError + Send + Sync>>) -> Self {
+        Self { op: "open", key: String::new(), url, kind: StoreErrorKind::Config, source: Some(source.into()) }
+    }
+
+    /// Nothing more to say than the kind does.
+    pub(super) fn of_kind(op: &'static str, url: &str, kind: StoreErrorKind) -> Self {
+        Self { op, key: String::new(), url: url.to_owned(), kind, source: None }
     }
 
     /// What an `object_store` error means.
-    pub(super) fn classify(op: &'static str, key: &str, url: &str, error: ObjectError) -> Self {
-        let (kind, cause) = reduce(&error);
+    pub(super) fn classify(op: &'static str, key: &str, url: &str, error: &ObjectError) -> Self {
+        let (kind, cause) = reduce(error);
+        let kind = match (op, kind) {
+            // What is missing then is not the object.
+            ("put" | "list", StoreErrorKind::NotFound) => StoreErrorKind::NoBucket,
+            _ => kind,
+        };
         Self { op, key: key.to_owned(), url: url.to_owned(), kind, source: Some(Box::new(Cause(cause))) }
+    }
+
+    /// What any other error means, from its chain.
+    pub(super) fn from_chain(op: &'static str, url: &str, error: &(dyn StdError + 'static)) -> Self {
+        let (kind, cause) = reduce(error);
+        Self { source: Some(Box::new(Cause(cause))), ..Self::of_kind(op, url, kind) }
+    }
+
+    /// What a server's refusal means.
+    pub(super) fn answered(
+        op: &'static str,
+        url: &str,
+        status: u16,
+        code: Option<&str>,
+        message: Option<&str>,
+    ) -> Self {
+        let answer = Answer { status, code: code.unwrap_or_default(), message: message.unwrap_or_default() };
+        Self { source: Some(Box::new(Cause(answer.to_string()))), ..Self::of_kind(op, url, answer.kind()) }
     }
 
     /// What a caller should do.
@@ -164,23 +197,21 @@ impl StoreError {
 }
 
 /// The most specific kind in the chain (the innermost that says anything), and the root cause's text.
-fn reduce(error: &ObjectError) -> (StoreErrorKind, String) {
-    let mut kind = outer_kind(error);
-    let mut text = error.to_string();
-    let mut link: Option<&(dyn StdError + 'static)> = error.source();
-    while let Some(cause) = link {
+fn reduce(error: &(dyn StdError + 'static)) -> (StoreErrorKind, String) {
+    let mut kind = StoreErrorKind::Io;
+    let mut text = String::new();
+    for cause in causes(error) {
         text = cause.to_string();
-        if let Some(answer) = Answer::read(&text) {
+        let last = cause.downcast_ref().map(|Final { status, body }| Answer::new(*status, body));
+        if let Some(answer) = last.or_else(|| Answer::read(&text)) {
             return (answer.kind(), answer.to_string());
         }
-        kind = inner_kind(cause).or(kind);
-        // An io::Error's source is the source of what it wraps: the wrapped error itself would be skipped.
-        link = match cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref) {
-            Some(wrapped) => Some(wrapped),
-            None => cause.source(),
-        };
+        if let Some(error) = cause.downcast_ref::<CredentialsError>() {
+            return (StoreErrorKind::Denied, NoCredentials::from(error).to_string());
+        }
+        kind = kind_of(cause).unwrap_or(kind);
     }
-    (kind.unwrap_or(StoreErrorKind::Io), text)
+    (kind, text)
 }
 
 fn outer_kind(error: &ObjectError) -> Option<StoreErrorKind> {
@@ -195,7 +226,7 @@ fn outer_kind(error: &ObjectError) -> Option<StoreErrorKind> {
     }
 }
 
-fn inner_kind(cause: &(dyn StdError + 'static)) -> Option<StoreErrorKind> {
+fn kind_of(cause: &(dyn StdError + 'static)) -> Option<StoreErrorKind> {
     if let Some(error) = cause.downcast_ref::<ObjectError>() {
         return outer_kind(error);
     }
@@ -210,6 +241,9 @@ fn inner_kind(cause: &(dyn StdError + 'static)) -> Option<StoreErrorKind> {
             HttpErrorKind::Timeout => Some(StoreErrorKind::Timeout),
             _ => None,
         };
+    }
+    if let Some(error) = cause.downcast_ref::<ConnectorError>() {
+        return Some(if error.is_timeout() { StoreErrorKind::Timeout } else { StoreErrorKind::Unreachable });
     }
     cause.downcast_ref::<rustls::Error>().map(|_| StoreErrorKind::Untrusted)
 }
@@ -245,21 +279,24 @@ struct Answer<'a> {
 }
 
 impl<'a> Answer<'a> {
-    fn read(text: &'a str) -> Option<Self> {
-        let body = |tag: &str| -> &'a str {
-            let inner = text.split_once(&format!("<{tag}>")).and_then(|(_, rest)| rest.split_once("</"));
+    fn new(status: u16, body: &'a str) -> Self {
+        let element = |tag: &str| {
+            let inner = body.split_once(&format!("<{tag}>")).and_then(|(_, rest)| rest.split_once("</"));
             inner.map_or("", |(inner, _)| inner)
         };
-        let (code, message) = (body("Code"), body("Message"));
+        Self { status, code: element("Code"), message: element("Message") }
+    }
+
+    fn read(text: &'a str) -> Option<Self> {
         if text.starts_with("Received redirect without LOCATION") {
             return Some(Self { status: 301, code: "PermanentRedirect", message: "the bucket is in another region" });
         }
-        if text.starts_with("Server returned error response") {
-            return Some(Self { status: 200, code, message });
+        if let Some(body) = text.strip_prefix("Server returned error response: ") {
+            return Some(Self::new(200, body));
         }
         let rest = text.strip_prefix("Server returned non-2xx status code: ")?;
         let status = rest.split([' ', ':']).next()?.parse().ok()?;
-        Some(Self { status, code, message })
+        Some(Self::new(status, rest))
     }
 
     fn kind(&self) -> StoreErrorKind {
@@ -278,6 +315,7 @@ impl<'a> Answer<'a> {
             (_, 404) => StoreErrorKind::NotFound,
             (_, 408 | 504) => StoreErrorKind::Timeout,
             (_, 416) => StoreErrorKind::Truncated,
+            (_, 501) => StoreErrorKind::Config,
             (_, 507) => StoreErrorKind::NoSpace,
             (_, 300..=399) => StoreErrorKind::Config,
             (_, 200 | 429 | 500..=599) => StoreErrorKind::Unreachable,

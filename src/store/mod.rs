@@ -6,11 +6,20 @@
 
 #[cfg(test)]
 mod conformance;
+mod credentials;
 pub mod error;
+pub mod fault;
+mod limit;
 mod local;
 mod memory;
 mod options;
+pub mod probe;
+mod s3;
+pub mod s3_admin;
+#[cfg(test)]
+mod served;
 mod url;
+mod wire;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -19,7 +28,9 @@ use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt};
 use jiff::Timestamp;
 use object_store::path::Path;
-use object_store::{Error as ObjectError, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload};
+use object_store::{
+    Error as ObjectError, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion,
+};
 
 pub use error::{Reaction, StoreError, StoreErrorKind};
 pub use options::{Credentials, OpenOptions};
@@ -61,6 +72,19 @@ pub enum PutNew {
     Exists,
 }
 
+/// What an object's content is compared by: a new one with every write.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Tag(String);
+
+/// The outcome of a put that rests on what was read.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum PutIf {
+    /// The object now holds exactly this body.
+    Written,
+    /// Somebody else wrote it since, or removed it; nothing was changed.
+    Changed,
+}
+
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         write!(f, "Store({})", self.inner.url)
@@ -70,16 +94,22 @@ impl std::fmt::Debug for Store {
 impl Store {
     /// Opens the store at `url`: `file:///abs`, a plain path, `s3://bucket/prefix?endpoint=..&region=..&path_style=true`
     /// or `memory://name` (shared by all of this process). Nothing is created, and nothing is asked of a server yet.
-    pub async fn open(url: &str, _options: &OpenOptions) -> Result<Store, StoreError> {
+    pub async fn open(url: &str, options: &OpenOptions) -> Result<Store, StoreError> {
         let address = Address::parse(url).map_err(|e| StoreError::config(url::redacted(url), e))?;
         let shown = address.to_string();
-        let (objects, prefix): (Arc<dyn ObjectStore>, Path) = match &address {
+        let (mut objects, prefix): (Arc<dyn ObjectStore>, Path) = match &address {
             Address::Local { root } => (Arc::new(local::DurableLocal::new(root)), Path::ROOT),
             Address::Memory { name } => (memory::shared(name), Path::ROOT),
-            Address::S3(_) => {
-                return Err(StoreError::config(shown, std::io::Error::from(std::io::ErrorKind::Unsupported)));
+            Address::S3(s3) => {
+                let bucket = s3::Bucket::resolve(s3, options).await;
+                let objects = bucket.and_then(|bucket| bucket.objects());
+                let prefix = Path::parse(&s3.prefix).expect("an address holds a valid prefix");
+                (Arc::new(objects.map_err(|e| StoreError::config(shown.clone(), e))?), prefix)
             }
         };
+        if options.upload_limit.is_some() || options.download_limit.is_some() {
+            objects = Arc::new(limit::Limited::new(objects, options.upload_limit, options.download_limit));
+        }
         Ok(Self { inner: Arc::new(Inner { objects, prefix, url: shown }) })
     }
 
@@ -99,7 +129,7 @@ impl Store {
     /// The whole object.
     pub async fn get(&self, key: &str) -> Result<Bytes, StoreError> {
         let path = self.path("get", key)?;
-        let result = self.inner.objects.get(&path).await.map_err(|e| self.error("get", key, e))?;
+        let result = self.inner.objects.get(&path).await.map_err(|e| self.error("get", key, &e))?;
         self.body("get", key, result).await
     }
 
@@ -116,7 +146,7 @@ impl Store {
                 _ => Err(self.truncated("get", key)),
             },
             Err(cause) => {
-                let error = self.error("get", key, cause);
+                let error = self.error("get", key, &cause);
                 // Stores word "starts beyond the end" each in their own way; the object's size is the plain answer.
                 match error.kind {
                     StoreErrorKind::Io if self.size(key).await?.is_some_and(|size| size < range.end) => {
@@ -132,7 +162,7 @@ impl Store {
     pub async fn put(&self, key: &str, body: Bytes) -> Result<(), StoreError> {
         let path = self.path("put", key)?;
         let put = self.inner.objects.put(&path, PutPayload::from_bytes(body)).await;
-        put.map(|_| ()).map_err(|e| self.error("put", key, e))
+        put.map(|_| ()).map_err(|e| self.error("put", key, &e))
     }
 
     /// Writes the object unless there is one.
@@ -149,7 +179,7 @@ impl Store {
                 Err(cause) => cause,
             };
             let refused = matches!(cause, ObjectError::AlreadyExists { .. } | ObjectError::Precondition { .. });
-            let error = self.error("put", key, cause);
+            let error = self.error("put", key, &cause);
             if !refused && !error.kind.is_ambiguous() {
                 return Err(error);
             }
@@ -160,6 +190,42 @@ impl Store {
                 Err(read) if read.kind == StoreErrorKind::NotFound && attempt < CREATE_ATTEMPTS => attempt += 1,
                 Err(_) => return Err(error),
             }
+        }
+    }
+
+    /// The whole object, with the tag that [`Store::put_if`] compares.
+    pub async fn get_tagged(&self, key: &str) -> Result<(Bytes, Tag), StoreError> {
+        let path = self.path("get", key)?;
+        let result = self.inner.objects.get(&path).await.map_err(|e| self.error("get", key, &e))?;
+        let Some(tag) = result.meta.e_tag.clone() else {
+            return Err(StoreError {
+                key: key.into(),
+                ..StoreError::of_kind("get", self.url(), StoreErrorKind::Config)
+            });
+        };
+        Ok((self.body("get", key, result).await?, Tag(tag)))
+    }
+
+    /// Writes the object if it is still the one that was read with `tag`.
+    ///
+    /// As with [`Store::put_new`], an object that holds exactly `body` counts as written, so bodies carry a nonce.
+    pub async fn put_if(&self, key: &str, body: Bytes, tag: &Tag) -> Result<PutIf, StoreError> {
+        let path = self.path("put", key)?;
+        let mode = PutMode::Update(UpdateVersion { e_tag: Some(tag.0.clone()), version: None });
+        let payload = PutPayload::from_bytes(body.clone());
+        let Err(cause) = self.inner.objects.put_opts(&path, payload, mode.into()).await else {
+            return Ok(PutIf::Written);
+        };
+        let refused = matches!(cause, ObjectError::Precondition { .. } | ObjectError::AlreadyExists { .. });
+        let error = self.error("put", key, &cause);
+        if !refused && !error.kind.is_ambiguous() {
+            return Err(error);
+        }
+        match self.get(key).await {
+            Ok(found) if found == body => Ok(PutIf::Written),
+            Ok(_) if refused => Ok(PutIf::Changed),
+            Err(read) if refused && read.kind == StoreErrorKind::NotFound => Ok(PutIf::Changed),
+            Ok(_) | Err(_) => Err(error),
         }
     }
 
@@ -175,9 +241,9 @@ impl Store {
         let mut deleted = self.inner.objects.delete_stream(futures::stream::iter(paths.into_iter().map(Ok)).boxed());
         let mut first = None;
         while let Some(result) = deleted.next().await {
-            match result {
-                Ok(_) | Err(ObjectError::NotFound { .. }) => {}
-                Err(cause) => first = first.or_else(|| Some(self.error("delete", &what, cause))),
+            match result.map_err(|cause| self.error("delete", &what, &cause)) {
+                Err(error) if error.kind != StoreErrorKind::NotFound => first = first.or(Some(error)),
+                Ok(_) | Err(_) => {}
             }
         }
         first.map_or(Ok(()), Err)
@@ -188,7 +254,7 @@ impl Store {
         let path = self.path("look up", key)?;
         match self.inner.objects.head(&path).await {
             Ok(meta) => Ok(Some(meta.size)),
-            Err(cause) => match self.error("look up", key, cause) {
+            Err(cause) => match self.error("look up", key, &cause) {
                 error if error.kind == StoreErrorKind::NotFound => Ok(None),
                 error => Err(error),
             },
@@ -198,7 +264,7 @@ impl Store {
     /// All objects beneath the folder `prefix` (`""`: all there are), at any depth, sorted by key.
     pub async fn list(&self, prefix: &str) -> Result<Vec<ObjectInfo>, StoreError> {
         let path = self.path("list", prefix)?;
-        let listing = self.inner.objects.list(Some(&path)).map_err(|e| self.error("list", prefix, e));
+        let listing = self.inner.objects.list(Some(&path)).map_err(|e| self.error("list", prefix, &e));
         let mut found: Vec<_> = listing.map_ok(|meta| self.info(&meta)).try_collect().await?;
         found.sort_unstable_by(|a, b| a.key.cmp(&b.key));
         Ok(found)
@@ -206,7 +272,7 @@ impl Store {
 
     async fn body(&self, op: &'static str, key: &str, result: GetResult) -> Result<Bytes, StoreError> {
         let expected = result.range.end - result.range.start;
-        let body = result.bytes().await.map_err(|e| self.error(op, key, e))?;
+        let body = result.bytes().await.map_err(|e| self.error(op, key, &e))?;
         if body.len() as u64 == expected { Ok(body) } else { Err(self.truncated(op, key)) }
     }
 
@@ -219,15 +285,15 @@ impl Store {
     }
 
     fn path(&self, op: &'static str, key: &str) -> Result<Path, StoreError> {
-        let parsed = Path::parse(key).map_err(|e| self.error(op, key, e.into()))?;
+        let parsed = Path::parse(key).map_err(|e| self.error(op, key, &e.into()))?;
         Ok(self.inner.prefix.parts().chain(parsed.parts()).collect())
     }
 
-    fn error(&self, op: &'static str, key: &str, cause: ObjectError) -> StoreError {
+    fn error(&self, op: &'static str, key: &str, cause: &ObjectError) -> StoreError {
         StoreError::classify(op, key, self.url(), cause)
     }
 
     fn truncated(&self, op: &'static str, key: &str) -> StoreError {
-        StoreError { op, key: key.into(), url: self.url().into(), kind: StoreErrorKind::Truncated, source: None }
+        StoreError { key: key.into(), ..StoreError::of_kind(op, self.url(), StoreErrorKind::Truncated) }
     }
 }

@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use zeroize::Zeroizing;
 
+use super::url::redacted;
 use crate::units::ByteSize;
 
 /// Settings of one store. What the address says itself wins over these.
-#[derive(Debug, Clone, Default)]
+#[derive(Clone, Default)]
 pub struct OpenOptions {
     /// Who asks.
     pub credentials: Credentials,
@@ -19,7 +20,7 @@ pub struct OpenOptions {
     pub path_style: Option<bool>,
     /// PEM certificates to trust beside the system's.
     pub ca_file: Option<PathBuf>,
-    /// The proxy for this store; by default what the environment says.
+    /// The proxy for this store, `http://user:password@host:port` at most; by default what the environment says.
     pub proxy: Option<String>,
     /// Bytes a second sent at most, on average.
     pub upload_limit: Option<ByteSize>,
@@ -44,6 +45,21 @@ pub enum Credentials {
         /// Given with temporary keys.
         session_token: Option<Zeroizing<String>>,
     },
+}
+
+impl std::fmt::Debug for OpenOptions {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("OpenOptions")
+            .field("credentials", &self.credentials)
+            .field("region", &self.region)
+            .field("endpoint", &self.endpoint.as_deref().map(redacted))
+            .field("path_style", &self.path_style)
+            .field("ca_file", &self.ca_file)
+            .field("proxy", &self.proxy.as_deref().map(redacted))
+            .field("upload_limit", &self.upload_limit)
+            .field("download_limit", &self.download_limit)
+            .finish()
+    }
 }
 
 impl std::fmt::Debug for Credentials {
