@@ -157,7 +157,8 @@ fn a_stream_that_is_not_what_it_should_be_leaves_the_pack_as_it_was() {
     assert!(matches!(short, Err(PackError::Source(_))), "{short:?}");
     let other = builder.add_stream(&mut sealer, Id::of(b"other"), 300_000, &mut plain.as_slice());
     assert!(matches!(other, Err(PackError::NotItsId { .. })), "{other:?}");
-    assert!(builder.is_empty() && builder.len() == 0);
+    assert!(builder.is_empty());
+    assert_eq!(builder.len(), 0);
     builder.add(&mut sealer, Id::of(&plain), &plain).unwrap();
     let pack = builder.finish(&sealer).unwrap();
     assert_eq!(read_header(&key(), pack.id, &pack.bytes).unwrap().blobs.len(), 1);
