@@ -6,6 +6,7 @@ use super::id::Id;
 use super::index::SegmentError;
 use super::key::KeyError;
 use super::pack::PackError;
+use super::tree::TreeError;
 use super::unpacked::UnpackedError;
 use crate::store::{StoreError, StoreErrorKind};
 
@@ -145,6 +146,9 @@ pub enum Damage {
     /// The JSON is not what it should be.
     #[error("read its JSON")]
     Json(#[from] serde_json::Error),
+    /// A tree.
+    #[error(transparent)]
+    Tree(#[from] TreeError),
     /// A pack or a blob in it.
     #[error(transparent)]
     Pack(#[from] PackError),
@@ -212,4 +216,16 @@ impl VaultError {
             Self::Store(error) => error.kind.hint(),
         }
     }
+}
+
+/// An error and its causes in one line.
+pub(crate) fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut source = error.source();
+    while let Some(cause) = source {
+        text.push_str(": ");
+        text.push_str(&cause.to_string());
+        source = cause.source();
+    }
+    text
 }

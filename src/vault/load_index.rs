@@ -1,13 +1,13 @@
 //! From index files to an index.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 
 use futures::{StreamExt, stream};
 
 use super::error::VaultError;
 use super::handle::Vault;
 use super::id::Id;
-use super::index::{Index, PackContents, Segment, SegmentError};
+use super::index::{self, Index, PackContents, Segment};
 use super::index_file;
 use super::layout::{self, FileType};
 use super::opening::off_thread;
@@ -18,9 +18,6 @@ const CONCURRENT: usize = 16;
 
 /// How often the listing is read again when files in it were gone: a prune replaces them.
 const LISTINGS: usize = 4;
-
-/// Segments that are looked through one by one; more of them are merged.
-const FEW_SEGMENTS: usize = 8;
 
 /// An index, and the index files that could not be read.
 #[derive(Debug)]
@@ -47,42 +44,33 @@ impl Vault {
     /// An index file that is replaced meanwhile (by a prune) sends us back to the listing, so that the result is what some
     /// listing said, and no mixture.
     pub async fn load_index_past_damage(&self, monitor: &dyn Monitor) -> Result<LoadedIndex, VaultError> {
-        let mut segments: HashMap<Id, Segment> = HashMap::new();
-        let mut damaged = Vec::new();
-        for attempt in 1..=LISTINGS {
-            damaged.clear();
+        let mut listings = 0;
+        loop {
+            listings += 1;
             let listed = self.list(FileType::Index).await?;
-            monitor.total(listed.len() as u64, listed.iter().map(|(_, size)| size).sum());
-            let mut kept: HashMap<Id, Segment> = HashMap::with_capacity(listed.len());
-            let mut wanted = Vec::new();
-            for (id, size) in listed {
-                match segments.remove(&id) {
-                    Some(segment) => _ = kept.insert(id, segment),
-                    None => wanted.push((id, size)),
-                }
-            }
-            segments = kept;
-            let mut gone = false;
+            monitor.total(listed.len() as u64, bytes(&listed));
+            let (mut segments, wanted) = self.cached_segments(&listed).await;
+            monitor.advance((listed.len() - wanted.len()) as u64, bytes(&listed) - bytes(&wanted));
+            let (mut damaged, mut gone) = (Vec::new(), false);
             let loads = stream::iter(wanted).map(|(id, size)| async move { (id, size, self.load_segment(id).await) });
             let mut loads = std::pin::pin!(loads.buffer_unordered(CONCURRENT));
             while let Some((id, size, loaded)) = loads.next().await {
                 monitor.advance(1, size);
                 match loaded {
-                    Ok(segment) => _ = segments.insert(id, segment),
-                    Err(error) if error.is_not_found() && attempt < LISTINGS => gone = true,
-                    Err(error) if error.is_not_found() || matches!(error, VaultError::Damaged { .. }) => {
+                    Ok(segment) => segments.push(segment),
+                    Err(error) if error.is_not_found() => {
+                        gone = true;
                         damaged.push((id, error));
                     }
+                    Err(error @ VaultError::Damaged { .. }) => damaged.push((id, error)),
                     Err(error) => return Err(error),
                 }
             }
-            if !gone {
-                break;
+            if !gone || listings == LISTINGS {
+                damaged.sort_by_key(|(id, _)| *id);
+                return Ok(LoadedIndex { index: self.assemble(segments).await, damaged });
             }
         }
-        damaged.sort_by_key(|(id, _)| *id);
-        let index = off_thread(move || assemble(segments)).await?;
-        Ok(LoadedIndex { index, damaged })
     }
 
     /// What one index file says.
@@ -97,9 +85,43 @@ impl Vault {
         self.save(FileType::Index, &json).await
     }
 
+    /// What the cache has of these index files, and those that it does not have.
+    async fn cached_segments(&self, listed: &[(Id, u64)]) -> (Vec<Segment>, Vec<(Id, u64)>) {
+        let Some(cache) = self.cache().cloned() else { return (Vec::new(), listed.to_vec()) };
+        let ids: Vec<Id> = listed.iter().map(|(id, _)| *id).collect();
+        let (segments, missing) = off_thread(move || cache.index_segments(&ids)).await;
+        let missing: HashSet<Id> = missing.into_iter().collect();
+        (segments, listed.iter().filter(|(id, _)| missing.contains(id)).copied().collect())
+    }
+
+    /// Fetches an index file and makes a segment of it, which the cache keeps.
     async fn load_segment(&self, id: Id) -> Result<Segment, VaultError> {
         let json = self.load(FileType::Index, &id).await?;
-        off_thread(move || Ok(Segment::build(&[id], &decode(&id, &json)?)?)).await
+        let cache = self.cache().cloned();
+        let build = move || {
+            let segment = Segment::build(&[id], &decode(&id, &json)?)?;
+            Ok(match cache {
+                Some(cache) => cache.store_segment(segment),
+                None => segment,
+            })
+        };
+        off_thread(build).await
+    }
+
+    /// One index of many segments: few, so that a look-up is quick.
+    async fn assemble(&self, segments: Vec<Segment>) -> Index {
+        let cache = self.cache().cloned();
+        let merge = move || match cache {
+            Some(cache) => cache.compact(segments),
+            None => {
+                let (segments, merged) = index::compact(segments, Segment::merge_in_memory);
+                if let Err(error) = merged {
+                    tracing::warn!(%error, "index segments stay unmerged");
+                }
+                segments
+            }
+        };
+        Index::new(off_thread(merge).await)
     }
 }
 
@@ -107,9 +129,6 @@ fn decode(id: &Id, json: &[u8]) -> Result<Vec<PackContents>, VaultError> {
     index_file::decode(json).map_err(|error| VaultError::damaged(layout::index(id), error))
 }
 
-fn assemble(segments: HashMap<Id, Segment>) -> Result<Index, SegmentError> {
-    if segments.len() <= FEW_SEGMENTS {
-        return Ok(Index::new(segments.into_values().collect()));
-    }
-    Ok(Index::new(vec![Segment::merge_in_memory(&segments.values().collect::<Vec<_>>())?]))
+fn bytes(listed: &[(Id, u64)]) -> u64 {
+    listed.iter().map(|(_, size)| size).sum()
 }

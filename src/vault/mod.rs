@@ -24,13 +24,16 @@ pub mod tree;
 pub mod unpacked;
 pub mod whoami;
 
+mod blobs;
 mod handle;
 mod keys;
 mod load_index;
+mod open_tree;
 mod opening;
 mod snapshots;
 
 pub use blob::{BlobKey, BlobType, Located};
+pub(crate) use error::chain;
 pub use error::{Damage, VaultError};
 pub use handle::Vault;
 pub use id::Id;
@@ -38,6 +41,7 @@ pub use index::{Index, PackContents, PackInfo};
 pub use keys::KeyInfo;
 pub use layout::FileType;
 pub use load_index::LoadedIndex;
+pub use open_tree::TreeSource;
 pub use opening::{CacheMode, InitOptions, NewChunker, OpenOptions};
 pub use snapshots::Snapshots;
 

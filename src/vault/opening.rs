@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use super::cache::Cache;
 use super::config::Config;
 use super::crypto::{CryptoError, MasterKey};
 use super::error::{Damage, VaultError};
@@ -69,7 +70,7 @@ pub enum CacheMode {
 /// How a vault is opened.
 #[derive(Debug, Clone, Default)]
 pub struct OpenOptions {
-    /// The local cache.
+    /// The local cache. Whoever means to prove that the vault itself is whole takes [`CacheMode::Off`].
     pub cache: CacheMode,
 }
 
@@ -107,7 +108,7 @@ impl Vault {
                 key_id: Mutex::new(key_id),
                 config,
                 settings: Some(settings),
-                cache: CacheMode::Off,
+                cache: None,
             })),
             Err(error) => {
                 let lost = matches!(error, VaultError::VaultExists { .. } | VaultError::Unfinished { .. });
@@ -135,13 +136,13 @@ impl Vault {
         let settings = present(settings)?.map(|sealed| Settings::open(&key, &sealed)).transpose()?;
         Ok(Self::new(Inner {
             chunker: chunker(&config, settings.as_ref()),
+            cache: open_cache(&options.cache, &config.id),
             store,
             env: env.clone(),
             key: Arc::new(key),
             key_id: Mutex::new(key_id),
             config,
             settings,
-            cache: options.cache.clone(),
         }))
     }
 }
@@ -154,6 +155,20 @@ pub(super) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Sen
             Ok(panic) => std::panic::resume_unwind(panic),
             // The runtime is being shut down, and whoever waits here with it.
             Err(_) => std::future::pending().await,
+        },
+    }
+}
+
+/// A cache that cannot be opened costs time, not the run.
+fn open_cache(mode: &CacheMode, vault_id: &str) -> Option<Arc<Cache>> {
+    match mode {
+        CacheMode::Off => None,
+        CacheMode::At(folder) => match Cache::open(folder, vault_id) {
+            Ok(cache) => Some(Arc::new(cache)),
+            Err(error) => {
+                tracing::warn!(%error, ?folder, "the cache cannot be used: this run goes on without");
+                None
+            }
         },
     }
 }

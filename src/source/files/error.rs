@@ -35,7 +35,7 @@ pub enum FileError {
 }
 
 impl FileError {
-    pub(super) fn io(action: &'static str, name: &[u8], source: impl Into<io::Error>) -> Self {
+    pub(crate) fn io(action: &'static str, name: &[u8], source: impl Into<io::Error>) -> Self {
         Self::Io { action, name: quote(name), source: source.into() }
     }
 

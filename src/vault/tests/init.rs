@@ -1,4 +1,8 @@
+use std::sync::Arc;
+
 use super::{chain, cheap, folder, init, memory, open};
+use crate::store::Store;
+use crate::store::fault::{Effect, Fault, FaultStore, Operation, When};
 use crate::vault::config::VERSION;
 use crate::vault::layout::{self, CONFIG, FileType, SETTINGS};
 use crate::vault::settings::{Chunker, Sharing};
@@ -151,4 +155,34 @@ async fn a_vault_without_keys_says_so() {
     store.delete(&layout::key(&vault.key_id())).await.unwrap();
     let error = open(&store, "password").await.unwrap_err();
     assert!(matches!(&error, VaultError::Damaged { object, .. } if object == "keys"), "{error:?}");
+}
+
+#[tokio::test]
+async fn a_crash_at_any_write_of_an_init_is_made_good_by_a_second() {
+    for nth in 1..=4 {
+        for effect in [Effect::Fail, Effect::LoseAnswer, Effect::Full] {
+            let faults = Arc::new(FaultStore::new(Arc::new(object_store::memory::InMemory::new())));
+            let store = Store::from_object_store(faults.clone(), "", "memory://faults");
+            // From then on, as for a process that is gone.
+            faults.plan(Fault { on: Operation::Put, prefix: String::new(), when: When::From(nth), effect });
+            let first = init(&store, "password", &cheap(), 1).await;
+            faults.heal();
+            let vault = match (first, open(&store, "password").await) {
+                (Ok(made), Ok(opened)) => {
+                    assert_eq!(made.id(), opened.id());
+                    opened
+                }
+                // The answer to the last write was lost: the vault was made all the same.
+                (Err(_), Ok(opened)) => opened,
+                (Ok(_), Err(error)) => panic!("{nth} {effect:?}: made, and {error}"),
+                (Err(_), Err(error)) => {
+                    let known = matches!(error, VaultError::NoVault { .. } | VaultError::Unfinished { .. });
+                    assert!(known, "{nth} {effect:?}: {error:?}");
+                    init(&store, "password", &cheap(), 2).await.unwrap()
+                }
+            };
+            assert_eq!(vault.keys().await.unwrap().len(), 1, "{nth} {effect:?}");
+            assert_eq!(open(&store, "password").await.unwrap().chunker(), vault.chunker());
+        }
+    }
 }

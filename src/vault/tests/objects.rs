@@ -1,15 +1,16 @@
 use std::sync::Arc;
 
-use super::{cheap, init, memory, open, vault};
+use super::{cheap, init, memory, open, seeded, vault};
 use crate::clock::Random;
-use crate::monitor::Silent;
+use crate::monitor::{Monitor, Silent};
 use crate::vault::config::Config;
+use crate::vault::key::Secret;
 use crate::vault::layout::{self, CONFIG, FileType, SETTINGS};
 use crate::vault::lock::LockKind;
 use crate::vault::pack::{FinishedPack, PackBuilder};
 use crate::vault::settings::Chunker;
 use crate::vault::snapshot::Snapshot;
-use crate::vault::{BlobKey, BlobType, Damage, Id, PackContents, Vault, VaultError};
+use crate::vault::{BlobKey, BlobType, CacheMode, Damage, Id, OpenOptions, PackContents, Vault, VaultError};
 
 fn pack(vault: &Vault, plains: &[&[u8]]) -> FinishedPack {
     let mut sealer = vault.sealer(3);
@@ -241,4 +242,115 @@ async fn a_vault_is_shared_by_its_clones_and_shows_no_secrets() {
     let text = format!("{vault:?}");
     let secret = hex::encode(vault.key().parts().encrypt);
     assert!(text.contains("MasterKey(***)") && text.contains("Gear(***)") && !text.contains(&secret), "{text}");
+}
+
+/// A vault with a tree and its index, opened with a cache.
+async fn cached(folder: &std::path::Path) -> (Vault, Id, PackContents) {
+    let made = vault().await;
+    let tree = b"{\"nodes\":[]}\n";
+    let mut sealer = made.sealer(3);
+    let mut builder = PackBuilder::new(BlobType::Tree);
+    builder.add(&mut sealer, Id::of(tree), tree).unwrap();
+    let pack = builder.finish(&sealer).unwrap();
+    made.put_pack(&pack).await.unwrap();
+    made.save_index(&[PackContents::from(&pack)]).await.unwrap();
+    (with_cache(&made, folder).await, Id::of(tree), PackContents::from(&pack))
+}
+
+async fn with_cache(vault: &Vault, folder: &std::path::Path) -> Vault {
+    let options = OpenOptions { cache: CacheMode::At(folder.to_owned()) };
+    Vault::open(vault.store().clone(), &Secret::new("password"), &options, &seeded(9)).await.unwrap()
+}
+
+#[tokio::test]
+async fn index_and_trees_come_from_the_cache_the_second_time() {
+    let dir = tempfile::tempdir().unwrap();
+    let (vault, tree, contents) = cached(dir.path()).await;
+    let index = vault.load_index(&Silent).await.unwrap();
+    let plain = vault.load_blob(&index, BlobKey::tree(tree)).await.unwrap();
+    let file = vault.list(FileType::Index).await.unwrap()[0].0;
+    flip(&vault, &layout::index(&file)).await;
+    vault.store().delete(&layout::pack(&contents.id)).await.unwrap();
+    let again = with_cache(&vault, dir.path()).await;
+    let index = again.load_index(&Silent).await.unwrap();
+    assert_eq!(again.load_blob(&index, BlobKey::tree(tree)).await.unwrap(), plain);
+    let without = open(vault.store(), "password").await.unwrap();
+    assert!(without.load_index(&Silent).await.is_err(), "without a cache the damage shows");
+    again.remove_packs(&[contents.id]).await.unwrap();
+    assert!(again.load_blob(&index, BlobKey::tree(tree)).await.unwrap_err().is_not_found());
+}
+
+#[tokio::test]
+async fn damage_in_the_cache_is_mended_from_the_vault() {
+    let dir = tempfile::tempdir().unwrap();
+    let (vault, tree, contents) = cached(dir.path()).await;
+    let index = vault.load_index(&Silent).await.unwrap();
+    let plain = vault.load_blob(&index, BlobKey::tree(tree)).await.unwrap();
+    let cached = dir.path().join(vault.id()).join(layout::pack(&contents.id).replacen("data", "packs", 1));
+    let whole = std::fs::read(&cached).unwrap();
+    std::fs::write(&cached, vec![0; whole.len()]).unwrap();
+    assert_eq!(vault.load_blob(&index, BlobKey::tree(tree)).await.unwrap(), plain);
+    assert_eq!(std::fs::read(&cached).unwrap(), whole);
+}
+
+#[tokio::test]
+async fn a_damaged_pack_is_not_kept() {
+    let dir = tempfile::tempdir().unwrap();
+    let (vault, tree, contents) = cached(dir.path()).await;
+    let index = vault.load_index(&Silent).await.unwrap();
+    let object = layout::pack(&contents.id);
+    let mut bytes = vault.store().get(&object).await.unwrap().to_vec();
+    *bytes.last_mut().unwrap() ^= 1;
+    vault.store().put(&object, bytes.into()).await.unwrap();
+    assert!(vault.load_blob(&index, BlobKey::tree(tree)).await.is_ok(), "the tree itself is whole");
+    assert!(!dir.path().join(vault.id()).join(object.replacen("data", "packs", 1)).exists());
+    vault.store().put(&layout::pack(&contents.id), bytes::Bytes::from_static(b"short")).await.unwrap();
+    assert!(matches!(vault.load_blob(&index, BlobKey::tree(tree)).await, Err(VaultError::Damaged { .. })));
+}
+
+#[tokio::test]
+async fn a_cache_that_cannot_be_used_costs_time_only() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "x").unwrap();
+    let made = vault().await;
+    stored(&made, &[b"one"]).await;
+    let vault = with_cache(&made, &file.join("cache")).await;
+    let index = vault.load_index(&Silent).await.unwrap();
+    assert_eq!(vault.load_blob(&index, BlobKey::data(Id::of(b"one"))).await.unwrap(), b"one");
+}
+
+/// Replaces an index file by another as soon as it was listed, as a prune does.
+struct Replacing {
+    vault: Vault,
+    old: Id,
+    new: PackContents,
+    times: std::sync::atomic::AtomicU32,
+}
+
+impl Monitor for Replacing {
+    fn total(&self, _items: u64, _bytes: u64) {
+        if self.times.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == 0 {
+            futures::executor::block_on(async {
+                self.vault.save_index(std::slice::from_ref(&self.new)).await.unwrap();
+                self.vault.remove(FileType::Index, &self.old).await.unwrap();
+            });
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_index_that_is_replaced_while_it_is_read_is_read_again() {
+    let dir = tempfile::tempdir().unwrap();
+    let made = vault().await;
+    for vault in [made.clone(), with_cache(&made, dir.path()).await] {
+        let (_, old) = stored(&vault, &[b"one"]).await;
+        let other = pack(&vault, &[b"one", b"two"]);
+        vault.put_pack(&other).await.unwrap();
+        let replacing = Replacing { vault: vault.clone(), old, new: (&other).into(), times: 0.into() };
+        let loaded = vault.load_index_past_damage(&replacing).await.unwrap();
+        assert_eq!(replacing.times.into_inner(), 2, "listed twice");
+        assert!(loaded.damaged.is_empty());
+        assert!(loaded.index.contains(BlobKey::data(Id::of(b"two"))));
+    }
 }

@@ -1,0 +1,134 @@
+//! Packs and the blobs in them: stored, fetched, opened, removed.
+//!
+//! Packs of trees are kept in the local cache, if there is one and the store is not local itself. Nothing in the cache is
+//! trusted: a blob that does not open from there is fetched from the vault.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use bytes::Bytes;
+
+use super::blob::{BlobKey, BlobType, Located};
+use super::cache::Cache;
+use super::error::VaultError;
+use super::handle::Vault;
+use super::id::Id;
+use super::index::{Index, PackContents};
+use super::layout;
+use super::opening::off_thread;
+use super::pack::{self, FinishedPack, PackError, open_blob};
+use crate::store::StoreErrorKind;
+
+/// Bytes at a pack's end that are fetched first: most headers are shorter.
+const HEADER_GUESS: u64 = 64 << 10;
+
+impl Vault {
+    /// Stores a pack. Durable when it returns; nobody finds its blobs before an index file names it.
+    pub async fn put_pack(&self, pack: &FinishedPack) -> Result<(), VaultError> {
+        self.writable()?;
+        self.store().put(&layout::pack(&pack.id), pack.bytes.clone()).await?;
+        if let Some(cache) = self.tree_cache(pack.kind) {
+            keep(cache, pack.id, pack.bytes.clone()).await;
+        }
+        Ok(())
+    }
+
+    /// Removes packs; goes on past failures and returns the first.
+    pub async fn remove_packs(&self, ids: &[Id]) -> Result<(), VaultError> {
+        self.writable()?;
+        if let Some(cache) = self.cache() {
+            ids.iter().for_each(|id| cache.forget_pack(id));
+        }
+        Ok(self.store().delete_many(ids.iter().map(layout::pack).collect()).await?)
+    }
+
+    /// Bytes of a pack, as stored. A pack that ends earlier is damaged.
+    pub async fn load_pack_range(&self, pack: &Id, range: Range<u64>) -> Result<Bytes, VaultError> {
+        let object = layout::pack(pack);
+        self.store().get_range(&object, range).await.map_err(|error| match error.kind {
+            StoreErrorKind::Truncated => VaultError::damaged(object, error),
+            _ => error.into(),
+        })
+    }
+
+    /// What a pack of `size` bytes says that it holds, without reading all of it.
+    pub async fn read_pack_header(&self, id: &Id, size: u64) -> Result<PackContents, VaultError> {
+        let damaged = |error: PackError| VaultError::damaged(layout::pack(id), error);
+        let guess = size.min(HEADER_GUESS);
+        let mut tail = self.load_pack_range(id, size - guess..size).await?;
+        let Some(trailer) = tail.last_chunk::<4>() else {
+            return Err(damaged(PackError::Header("the pack is too short")));
+        };
+        let len = u64::from(pack::header_len(*trailer, size).map_err(damaged)?);
+        if len + 4 > guess {
+            tail = self.load_pack_range(id, size - len - 4..size).await?;
+        }
+        let header_end = tail.len() - 4;
+        let header = usize::try_from(len).ok().and_then(|len| tail.get(header_end.checked_sub(len)?..header_end));
+        let header = header.ok_or_else(|| damaged(PackError::Header("the pack is too short")))?;
+        pack::parse_header(self.key(), *id, header, size).map_err(damaged)
+    }
+
+    /// A blob's plaintext, verified. Every place where it lies is tried before this fails.
+    pub async fn load_blob(&self, index: &Index, key: BlobKey) -> Result<Vec<u8>, VaultError> {
+        let mut failed = VaultError::NoBlob { kind: key.kind, id: key.id };
+        for at in index.get_all(key) {
+            if let Some(plain) = self.cached_blob(key, &at) {
+                return Ok(plain);
+            }
+            match self.fetch_blob(key, &at).await {
+                Ok(plain) => return Ok(plain),
+                Err(error) => failed = error,
+            }
+        }
+        Err(failed)
+    }
+
+    fn cached_blob(&self, key: BlobKey, at: &Located) -> Option<Vec<u8>> {
+        let cache = self.tree_cache(key.kind)?;
+        let sealed = cache.pack_range(&at.pack, range(at))?;
+        let opened = open_blob(self.key(), &key.id, &sealed, at.uncompressed);
+        opened.inspect_err(|_| cache.forget_pack(&at.pack)).ok()
+    }
+
+    async fn fetch_blob(&self, key: BlobKey, at: &Located) -> Result<Vec<u8>, VaultError> {
+        let sealed = match self.tree_cache(key.kind) {
+            Some(cache) => self.fetch_and_keep(cache, at).await?,
+            None => self.load_pack_range(&at.pack, range(at)).await?,
+        };
+        open_blob(self.key(), &key.id, &sealed, at.uncompressed)
+            .map_err(|error| VaultError::damaged(layout::pack(&at.pack), error))
+    }
+
+    /// Fetches the whole pack: its other trees will be wanted next. One that does not match its name is not kept.
+    async fn fetch_and_keep(&self, cache: &Arc<Cache>, at: &Located) -> Result<Bytes, VaultError> {
+        let whole = self.store().get(&layout::pack(&at.pack)).await?;
+        let (start, end) = (at.offset as usize, at.offset as usize + at.length as usize);
+        if whole.len() < end {
+            return Err(VaultError::damaged(layout::pack(&at.pack), PackError::Header("the pack is too short")));
+        }
+        let sealed = whole.slice(start..end);
+        if Id::of(&whole) == at.pack {
+            keep(cache, at.pack, whole).await;
+        }
+        Ok(sealed)
+    }
+
+    /// The cache for packs of this type. A local store is as near as a cache would be.
+    fn tree_cache(&self, kind: BlobType) -> Option<&Arc<Cache>> {
+        match kind {
+            BlobType::Data => None,
+            BlobType::Tree => self.cache().filter(|_| !self.store().url().starts_with("file:")),
+        }
+    }
+}
+
+async fn keep(cache: &Arc<Cache>, id: Id, bytes: Bytes) {
+    let cache = cache.clone();
+    off_thread(move || cache.store_pack(&id, &bytes)).await;
+}
+
+fn range(at: &Located) -> Range<u64> {
+    let start = u64::from(at.offset);
+    start..start + u64::from(at.length)
+}
