@@ -1,1 +1,271 @@
 //! Is all of it there, and is it what it was.
+//!
+//! *Structure*: every snapshot, tree and index file is read and verified; every blob that a snapshot needs is in an
+//! index; every pack that an index names is there, with the size that its blobs add up to. *Data*: packs are read whole;
+//! their SHA-256, header and every blob are verified. What is damaged is located: the object, then the files and
+//! snapshots that it hits. Check changes nothing.
+
+pub mod hits;
+mod packs;
+pub mod reach;
+
+use std::collections::{BTreeMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+
+use crate::monitor::{Cancel, Monitor};
+use crate::vault::lock::LockKind;
+use crate::vault::snapshot::SnapshotFile;
+use crate::vault::{BlobKey, FileType, Id, Vault, VaultError, chain};
+
+/// Which packs are read whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum ReadData {
+    /// None: only the structure is checked.
+    None,
+    /// All.
+    All,
+    /// About this many of a thousand, drawn at random.
+    Share {
+        /// Of 1000.
+        per_mille: u16,
+    },
+    /// The packs whose id falls into part `part` (from 1) of `of`.
+    Part {
+        /// From 1 to `of`.
+        part: u8,
+        /// How many parts there are.
+        of: u8,
+    },
+}
+
+/// How to check.
+#[derive(Debug, Clone, Copy)]
+pub struct Options {
+    /// Which packs are read.
+    pub read_data: ReadData,
+    /// Whether a lock is held, so that no prune changes the vault meanwhile.
+    pub lock: Lock,
+}
+
+/// Whether a check takes a lock.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lock {
+    /// A shared one; waits this long for another's.
+    Shared {
+        /// How long to wait.
+        retry: Duration,
+    },
+    /// None: read-only credentials will do. A prune at the same time looks like damage.
+    None,
+}
+
+/// What kind of stored object is damaged.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Object {
+    /// A snapshot.
+    Snapshot,
+    /// An index file.
+    Index,
+    /// A pack.
+    Pack,
+    /// A tree: one folder's entries.
+    Tree,
+    /// A blob that something refers to and no index names.
+    Blob,
+    /// A file under `keys/`.
+    Key,
+}
+
+/// One damaged object and what it hits.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Damage {
+    /// What kind of object.
+    pub object: Object,
+    /// Its id.
+    pub id: Id,
+    /// What is wrong with it.
+    pub why: String,
+    /// Files that cannot be restored whole, as `snapshot:path`: the first [`hits::LISTED`] of them.
+    pub files: Vec<String>,
+    /// How many files there are.
+    pub files_count: u64,
+    /// Snapshots that are hit.
+    pub snapshots: Vec<Id>,
+}
+
+/// What a check found.
+#[derive(Debug, Serialize)]
+pub struct Report {
+    /// Damaged objects, the worst kind first.
+    pub damage: Vec<Damage>,
+    /// Packs that no index names: left by interrupted runs, harmless.
+    pub orphan_packs: u64,
+    /// Snapshots looked at.
+    pub snapshots: u64,
+    /// Trees read.
+    pub trees: u64,
+    /// Packs that are named by an index.
+    pub packs: u64,
+    /// Packs read whole.
+    pub packs_read: u64,
+    /// Bytes read of them.
+    pub bytes_read: u64,
+    /// How long it took, by the boot clock, in milliseconds.
+    pub millis: u64,
+}
+
+/// Why a check could not be done.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum CheckError {
+    /// The vault could not be read at all.
+    #[error("read the vault")]
+    Vault(#[from] VaultError),
+    /// The operator asked to stop.
+    #[error("check: interrupted; what was read so far was not judged")]
+    Cancelled,
+}
+
+/// Checks the vault. Damage is not an error: it is in the report.
+pub async fn run(
+    vault: &Vault,
+    options: Options,
+    monitor: Arc<dyn Monitor>,
+    cancel: Cancel,
+) -> Result<Report, CheckError> {
+    let lock = match options.lock {
+        Lock::Shared { retry } => Some(vault.lock(LockKind::Shared, retry).await?),
+        Lock::None => None,
+    };
+    let report = run_locked(vault, options.read_data, monitor, cancel).await;
+    if let Some(lock) = lock {
+        lock.release().await;
+    }
+    report
+}
+
+async fn run_locked(
+    vault: &Vault,
+    read_data: ReadData,
+    monitor: Arc<dyn Monitor>,
+    cancel: Cancel,
+) -> Result<Report, CheckError> {
+    let clock = vault.env().clock.clone();
+    let begun = clock.boot();
+    let mut found = Found::default();
+
+    monitor.stage("keys");
+    for (id, error) in vault.damaged_keys().await? {
+        found.object(Object::Key, id, chain(&error));
+    }
+    monitor.stage("index");
+    let loaded = vault.load_index_past_damage(&*monitor).await?;
+    for (id, error) in &loaded.damaged {
+        found.object(Object::Index, *id, chain(error));
+    }
+    let index = loaded.index;
+
+    monitor.stage("snapshots");
+    let snapshots = vault.snapshots().await?;
+    for (id, error) in &snapshots.damaged {
+        found.object(Object::Snapshot, *id, chain(error));
+    }
+
+    monitor.stage("packs");
+    let stored = vault.list(FileType::Pack).await?;
+    let compared = packs::compare(&index, &stored);
+    for (id, why) in &compared.damaged {
+        found.pack(&index, *id, why.clone(), None);
+    }
+
+    monitor.stage("trees");
+    let roots: Vec<Id> = snapshots.whole.iter().map(|file| file.snapshot.tree).collect();
+    let reached = {
+        let (vault, index, monitor, cancel) = (vault.clone(), index.clone(), monitor.clone(), cancel.clone());
+        let handle = tokio::runtime::Handle::current();
+        let work = move || reach::reach(&vault, &index, &roots, &handle, &*monitor, &cancel);
+        tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+    };
+    for (tree, why) in &reached.damaged {
+        found.blob(Object::Tree, BlobKey::tree(*tree), why.clone());
+    }
+    for (key, referrer) in &reached.missing {
+        let why = format!("no index names it; the tree {} refers to it", referrer.short());
+        found.blob(Object::Blob, *key, why);
+    }
+
+    let mut read = packs::Read::default();
+    if read_data != ReadData::None {
+        monitor.stage("data");
+        let sound: Vec<(Id, u64)> = stored.iter().filter(|(id, _)| compared.sound.contains(id)).copied().collect();
+        let chosen = packs::choose(sound, read_data, &*vault.env().random);
+        read = packs::read(vault, &index, chosen, &monitor, &cancel).await?;
+        for (id, damaged) in std::mem::take(&mut read.damaged) {
+            found.pack(&index, id, damaged.why, damaged.blobs);
+        }
+    }
+    if cancel.is_cancelled() {
+        return Err(CheckError::Cancelled);
+    }
+
+    if !found.blobs.is_empty() {
+        monitor.stage("files hit");
+        hits::locate(vault, &index, &snapshots.whole, &mut found, &monitor).await;
+    }
+    Ok(Report {
+        damage: found.into_damage(),
+        orphan_packs: compared.orphans,
+        snapshots: (snapshots.whole.len() + snapshots.damaged.len()) as u64,
+        trees: reached.trees,
+        packs: compared.packs,
+        packs_read: read.packs,
+        bytes_read: read.bytes,
+        millis: u64::try_from((clock.boot() - begun).as_millis()).unwrap_or(u64::MAX),
+    })
+}
+
+/// Damage so far, and the blobs whose files are still to be located.
+#[derive(Debug, Default)]
+struct Found {
+    damage: BTreeMap<(Object, Id), Damage>,
+    /// For each damaged blob, the objects whose damage it is.
+    blobs: std::collections::HashMap<BlobKey, Vec<(Object, Id)>>,
+}
+
+impl Found {
+    fn object(&mut self, object: Object, id: Id, why: String) {
+        let damage = Damage { object, id, why, files: Vec::new(), files_count: 0, snapshots: Vec::new() };
+        self.damage.entry((object, id)).or_insert(damage);
+    }
+
+    fn blob(&mut self, object: Object, key: BlobKey, why: String) {
+        self.object(object, key.id, why);
+        self.blobs.entry(key).or_default().push((object, key.id));
+    }
+
+    /// A damaged pack: all its blobs are, or only these.
+    fn pack(&mut self, index: &crate::vault::index::Index, id: Id, why: String, blobs: Option<HashSet<BlobKey>>) {
+        self.object(Object::Pack, id, why);
+        let all = || index.iter().filter(|(_, located)| located.pack == id).map(|(key, _)| key).collect();
+        for key in blobs.unwrap_or_else(all) {
+            // A blob that also lies in another pack is not lost.
+            let elsewhere = index.get_all(key).iter().any(|located| located.pack != id);
+            if !elsewhere {
+                self.blobs.entry(key).or_default().push((Object::Pack, id));
+            }
+        }
+    }
+
+    fn into_damage(self) -> Vec<Damage> {
+        self.damage.into_values().collect()
+    }
+}
+
+/// A snapshot's root, for the walk that locates files.
+fn root(file: &SnapshotFile) -> (Id, Id) {
+    (file.id, file.snapshot.tree)
+}

@@ -1,15 +1,51 @@
 //! The repository format: everything that knows how a vault is laid out and sealed.
+//!
+//! A vault is a repository in restic's format, version 2, with our own settings and records beside it. This module reads
+//! and writes its objects one by one and hands out a [`Vault`]. Invariants: whatever is read by a name is compared with
+//! that name, whatever is sealed is authenticated before it is used, and lengths that others declare are capped before
+//! memory is spent on them. It does not decide what to store, keep or delete, nor in which order: see `backup` and `prune`.
 
 pub mod blob;
 pub mod cache;
+pub mod config;
 pub mod crypto;
+pub mod error;
 pub mod id;
 pub mod index;
+pub mod index_file;
+pub mod key;
+pub mod layout;
+pub mod lock;
 pub mod pack;
 pub mod polynomial;
+pub mod settings;
+pub mod snapshot;
 pub mod tree;
 pub mod unpacked;
+pub mod whoami;
+
+mod handle;
+mod keys;
+mod load_index;
+mod open_tree;
+mod opening;
+mod snapshots;
 
 pub use blob::{BlobKey, BlobType, Located};
+pub(crate) use error::chain;
+pub use error::{Damage, VaultError};
+pub use handle::Vault;
 pub use id::Id;
 pub use index::{Index, PackContents, PackInfo};
+pub use keys::KeyInfo;
+pub use layout::FileType;
+pub use load_index::LoadedIndex;
+pub use open_tree::TreeSource;
+pub use opening::{CacheMode, InitOptions, NewChunker, OpenOptions};
+pub use snapshots::Snapshots;
+
+/// Where runs of zeros are cut, in bytes: short enough for stock restic to restore them as holes.
+pub const ZERO_CHUNK: usize = 512 << 10;
+
+#[cfg(test)]
+pub(crate) mod tests;

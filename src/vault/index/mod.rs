@@ -85,6 +85,24 @@ impl Index {
         self.overlay.insert(contents);
     }
 
+    /// A number for each blob that was loaded, below [`Index::positions`]: the place of its mark in a bit set. What this
+    /// run added has none.
+    pub fn position(&self, key: BlobKey) -> Option<u64> {
+        let mut before = 0;
+        for segment in self.segments.iter() {
+            if let Some(position) = segment.position(key) {
+                return Some(before + position);
+            }
+            before += segment.len();
+        }
+        None
+    }
+
+    /// One more than the highest position.
+    pub fn positions(&self) -> u64 {
+        self.segments.iter().map(Segment::len).sum()
+    }
+
     /// Every place of every blob: data before trees, by id, each once. What is inserted meanwhile is not seen.
     pub fn iter(&self) -> impl Iterator<Item = (BlobKey, Located)> + '_ {
         self.places().map(|entry| (entry.key, entry.located()))

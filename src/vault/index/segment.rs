@@ -162,6 +162,14 @@ impl Segment {
             .filter_map(|entry| self.named(entry))
     }
 
+    /// The number of the blob's first record among all, data before trees.
+    pub(super) fn position(&self, key: BlobKey) -> Option<u64> {
+        let number = self.lower_bound(key)?;
+        self.record(key.kind, number).filter(|entry| entry.key == key)?;
+        let before = if key.kind == BlobType::Tree { self.parts.data.count } else { 0 };
+        Some((before + number) as u64)
+    }
+
     /// All places, in ascending order.
     pub(super) fn places(&self) -> impl Iterator<Item = Entry<Id>> + '_ {
         self.entries().filter_map(|entry| self.named(entry))

@@ -7,12 +7,13 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use zstd::zstd_safe::compress_bound;
 
-use super::header::{self, COMPRESSED_ENTRY};
+use super::header;
 use super::worth::looks_incompressible;
 use super::{MAX_HEADER, PackError, Sealer};
-use crate::vault::blob::{BlobType, Located};
+use crate::vault::blob::{BlobKey, BlobType, Located};
 use crate::vault::crypto::{IV_LEN, OVERHEAD};
 use crate::vault::id::Id;
+use crate::vault::index::PackContents;
 
 /// Compression that saves less than one part in this many is not worth its decompression.
 const LEAST_GAIN: usize = 32;
@@ -56,6 +57,13 @@ pub struct FinishedPack {
     pub bytes: Bytes,
     /// Its blobs, in the order in which they lie.
     pub blobs: Vec<(Id, Located)>,
+}
+
+impl From<&FinishedPack> for PackContents {
+    fn from(pack: &FinishedPack) -> Self {
+        let key = |id| BlobKey { kind: pack.kind, id };
+        Self { id: pack.id, blobs: pack.blobs.iter().map(|(id, at)| (key(*id), *at)).collect() }
+    }
 }
 
 impl PackBuilder {
@@ -189,6 +197,16 @@ impl PackBuilder {
         self.entered(start, id, uncompressed)
     }
 
+    /// Adds all blobs of another pack of the same type behind its own.
+    pub fn absorb(&mut self, other: Self) -> Result<(), PackError> {
+        debug_assert_eq!(self.kind, other.kind, "stock tools expect one type a pack");
+        self.room(self.entries.len() + other.entries.len(), other.bytes.len())?;
+        self.bytes.extend_from_slice(&other.bytes);
+        self.hash.update(&other.bytes);
+        self.entries.extend(other.entries);
+        Ok(())
+    }
+
     /// Seals the header and names the pack.
     pub fn finish(mut self, sealer: &Sealer) -> Result<FinishedPack, PackError> {
         if self.entries.is_empty() {
@@ -213,10 +231,15 @@ impl PackBuilder {
         Ok(FinishedPack { id, kind: self.kind, blobs: blobs.collect(), bytes: self.bytes.into() })
     }
 
-    /// The blob's worst case, and the header with one more entry, must stay within 32 bits and the header's limit.
+    /// Whether another blob of `len` bytes fits, however badly it compresses.
     fn room_for(&self, len: usize) -> Result<(), PackError> {
-        let header = header::plain_len(self.entries.len() + 1) + OVERHEAD;
-        let end = self.bytes.len() + compress_bound(len) + OVERHEAD + header + size_of::<u32>();
+        self.room(self.entries.len() + 1, compress_bound(len) + OVERHEAD)
+    }
+
+    /// The pack must stay within 32 bits, and its header within the header's limit.
+    fn room(&self, entries: usize, more: usize) -> Result<(), PackError> {
+        let header = header::plain_len(entries) + OVERHEAD;
+        let end = self.bytes.len() + more + header + size_of::<u32>();
         if header <= MAX_HEADER as usize && u32::try_from(end).is_ok() { Ok(()) } else { Err(PackError::Full) }
     }
 
@@ -242,5 +265,3 @@ impl PackBuilder {
         Ok(AddedBlob { stored: length, compressed: uncompressed.is_some() })
     }
 }
-
-const _: () = assert!(COMPRESSED_ENTRY * 2 < MAX_HEADER as usize);

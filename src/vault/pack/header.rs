@@ -7,22 +7,14 @@ use super::{MAX_HEADER, PackError, plausible};
 use crate::vault::blob::{BlobKey, BlobType, Located};
 use crate::vault::crypto::{MasterKey, OVERHEAD};
 use crate::vault::id::Id;
+use crate::vault::index::PackContents;
 
 /// Bytes of an entry: type, length, id.
 const PLAIN_ENTRY: usize = 1 + 4 + 32;
 /// Bytes of a compressed blob's entry: type, length, length of the plaintext, id.
-pub(super) const COMPRESSED_ENTRY: usize = PLAIN_ENTRY + 4;
+const COMPRESSED_ENTRY: usize = PLAIN_ENTRY + 4;
 /// Bytes behind the header: its length.
 const TRAILER: usize = 4;
-
-/// Which blobs a pack holds, in the order in which they lie.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct PackContents {
-    /// The pack.
-    pub id: Id,
-    /// Its blobs.
-    pub blobs: Vec<(BlobKey, Located)>,
-}
 
 /// Bytes of an unsealed header with this many entries, at most.
 pub(super) fn plain_len(entries: usize) -> usize {
@@ -62,7 +54,7 @@ pub fn header_len(trailer: [u8; 4], pack_size: u64) -> Result<u32, PackError> {
     Ok(len)
 }
 
-/// Reads the sealed header of pack `id`, which has `pack_size` bytes.
+/// Reads the sealed header of pack `id`, which has `pack_size` bytes: its blobs, in the order in which they lie.
 pub fn parse_header(key: &MasterKey, id: Id, sealed: &[u8], pack_size: u64) -> Result<PackContents, PackError> {
     let plain = key.open(sealed)?;
     let mut rest = plain.as_slice();

@@ -6,8 +6,8 @@ use zstd::zstd_safe::get_frame_content_size;
 
 use super::*;
 use crate::clock::{Random, Seeded};
-use crate::vault::blob::BlobKey;
 use crate::vault::crypto::{self, MasterKey};
+use crate::vault::index::PackContents;
 
 fn sealer() -> Sealer {
     Sealer::new(Arc::new(crypto::tests::key()), Arc::new(Seeded::new(2)), 3)
@@ -92,8 +92,8 @@ fn a_pack_is_its_blobs_its_header_and_nothing_else() {
     assert_eq!(implied_size(pack.blobs.iter().map(|(_, at)| at)), pack.bytes.len() as u64);
     assert_eq!(pack.bytes.len(), sum + 36 + 37 * 3 + 41, "one of the four was compressed");
     let read = read_header(&key(), pack.id, &pack.bytes).unwrap();
-    let want: Vec<_> = pack.blobs.iter().map(|(id, at)| (BlobKey::data(*id), *at)).collect();
-    assert_eq!(read, PackContents { id: pack.id, blobs: want });
+    assert_eq!(read, PackContents::from(&pack));
+    assert!(read.blobs.iter().all(|(key, at)| key.kind == BlobType::Data && at.pack == pack.id));
 }
 
 #[test]
@@ -111,6 +111,22 @@ fn blobs_move_between_packs_sealed_or_as_payload() {
     for i in 0..2 {
         assert_eq!(open_blob(&key(), &id, sealed_of(&copy, i), copy.blobs[i].1.uncompressed).unwrap(), plain);
     }
+}
+
+#[test]
+fn a_pack_takes_in_another_without_opening_it() {
+    let (plain, other) = (text(5000), text(900));
+    let mut sealer = sealer();
+    let mut builder = PackBuilder::new(BlobType::Data);
+    builder.add(&mut sealer, Id::of(&plain), &plain).unwrap();
+    let mut second = PackBuilder::new(BlobType::Data);
+    second.add(&mut sealer, Id::of(&other), &other).unwrap();
+    let sum = builder.len() + second.len();
+    builder.absorb(second).unwrap();
+    assert_eq!((builder.len(), builder.count()), (sum, 2));
+    let pack = builder.finish(&sealer).unwrap();
+    assert_eq!(read_header(&key(), pack.id, &pack.bytes).unwrap(), PackContents::from(&pack));
+    assert_eq!(open_blob(&key(), &Id::of(&other), sealed_of(&pack, 1), pack.blobs[1].1.uncompressed).unwrap(), other);
 }
 
 #[test]
@@ -141,7 +157,8 @@ fn a_stream_that_is_not_what_it_should_be_leaves_the_pack_as_it_was() {
     assert!(matches!(short, Err(PackError::Source(_))), "{short:?}");
     let other = builder.add_stream(&mut sealer, Id::of(b"other"), 300_000, &mut plain.as_slice());
     assert!(matches!(other, Err(PackError::NotItsId { .. })), "{other:?}");
-    assert!(builder.is_empty() && builder.len() == 0);
+    assert!(builder.is_empty());
+    assert_eq!(builder.len(), 0);
     builder.add(&mut sealer, Id::of(&plain), &plain).unwrap();
     let pack = builder.finish(&sealer).unwrap();
     assert_eq!(read_header(&key(), pack.id, &pack.bytes).unwrap().blobs.len(), 1);

@@ -21,7 +21,8 @@ pub enum NodeKind {
     CharDev,
     /// A named pipe.
     Fifo,
-    /// A Unix socket.
+    /// A Unix socket. restic has a word for it but leaves sockets out of its backups: without the process that listens
+    /// they are of no use.
     Socket,
 }
 

@@ -1,0 +1,74 @@
+//! Packs that an interrupted run has left: stored, but named by no index file.
+//!
+//! They are found by listing `data/` against the index, without any local state, and indexed, so that nothing is
+//! uploaded twice. A pack is named by the SHA-256 of its bytes and stored in one step, and its header is sealed: one
+//! whose header opens and adds up to its size holds the blobs that it says. Everything else is left to prune.
+
+use std::collections::HashSet;
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::BackupError;
+use crate::monitor::Monitor;
+use crate::vault::index::{Index, PackContents};
+use crate::vault::{FileType, Id, Vault, VaultError};
+
+/// Headers fetched at the same time.
+const CONCURRENT: usize = 8;
+/// Packs named by one index file.
+const PACKS_PER_INDEX: usize = 500;
+
+/// What was found and indexed.
+#[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
+pub struct Adopted {
+    /// Packs.
+    pub packs: u64,
+    /// Their bytes.
+    pub bytes: u64,
+}
+
+/// Indexes the packs that no index file names, in the vault and in `index`.
+///
+/// The caller holds a lock, so that no prune removes them meanwhile.
+pub async fn adopt(vault: &Vault, index: &Index, monitor: &dyn Monitor) -> Result<Adopted, BackupError> {
+    let known: HashSet<Id> = index.packs().map(|pack| pack.id).collect();
+    let orphans: Vec<(Id, u64)> =
+        vault.list(FileType::Pack).await?.into_iter().filter(|(id, _)| !known.contains(id)).collect();
+    if orphans.is_empty() {
+        return Ok(Adopted::default());
+    }
+    monitor.total(orphans.len() as u64, 0);
+    let found: Vec<(PackContents, u64)> = stream::iter(orphans)
+        .map(|(id, size)| async move {
+            let contents = match vault.read_pack_header(&id, size).await {
+                Ok(contents) => Some((contents, size)),
+                // Not whole, or not ours: it stays an orphan.
+                Err(VaultError::Damaged { .. }) => {
+                    monitor
+                        .note(&format!("pack {} is in no index and its header cannot be read: left alone", id.short()));
+                    None
+                }
+                Err(error) => return Err(error),
+            };
+            monitor.advance(1, 0);
+            Ok(contents)
+        })
+        .buffer_unordered(CONCURRENT)
+        .try_filter_map(|contents| async move { Ok(contents) })
+        .try_collect()
+        .await?;
+    let mut adopted = Adopted::default();
+    let (packs, sizes): (Vec<_>, Vec<_>) = found.into_iter().unzip();
+    for (packs, sizes) in packs.chunks(PACKS_PER_INDEX).zip(sizes.chunks(PACKS_PER_INDEX)) {
+        vault.save_index(packs).await?;
+        for pack in packs {
+            index.insert(pack);
+        }
+        adopted.packs += packs.len() as u64;
+        adopted.bytes += sizes.iter().sum::<u64>();
+    }
+    if adopted.packs > 0 {
+        monitor.note(&format!("{} packs of an interrupted run were found and are used", adopted.packs));
+    }
+    Ok(adopted)
+}

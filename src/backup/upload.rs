@@ -1,0 +1,153 @@
+//! Uploading finished packs and writing the index files that name them.
+//!
+//! A pack is named by an index file only once the store has acknowledged it. A crash in between leaves packs that no
+//! index names; the next run adopts them.
+
+use std::num::NonZeroUsize;
+use std::sync::Arc;
+
+use tokio::sync::{Semaphore, mpsc, oneshot};
+use tokio::task::{JoinHandle, JoinSet};
+
+use super::{BackupError, Mode, Threads};
+use crate::vault::Vault;
+use crate::vault::index::PackContents;
+use crate::vault::pack::FinishedPack;
+
+/// Packs on their way to the store at the same time.
+const CONCURRENT: usize = 4;
+/// Bytes of packs in memory between a worker and the store's acknowledgement. With larger packs than usual, one at a
+/// time goes on.
+const IN_FLIGHT: u32 = 64 << 20;
+/// An index file is written once this many blobs wait for one (restic's limit for one file).
+const INDEX_BLOBS: usize = 50_000;
+
+/// The workers' end.
+#[derive(Debug, Clone)]
+pub(super) struct Sender {
+    queue: mpsc::Sender<(FinishedPack, Option<oneshot::Sender<()>>)>,
+    wait: Wait,
+}
+
+#[derive(Debug, Clone, Copy)]
+enum Wait {
+    ForRoom,
+    ForStore,
+}
+
+impl Sender {
+    /// Hands over a pack; blocks while too many bytes are in flight.
+    pub(super) fn send(&self, pack: FinishedPack) -> Result<(), BackupError> {
+        match self.wait {
+            Wait::ForRoom => self.queue.blocking_send((pack, None)).map_err(|_| BackupError::UploadStopped),
+            Wait::ForStore => {
+                let (stored, wait) = oneshot::channel();
+                self.queue.blocking_send((pack, Some(stored))).map_err(|_| BackupError::UploadStopped)?;
+                wait.blocking_recv().map_err(|_| BackupError::UploadStopped)
+            }
+        }
+    }
+}
+
+/// What was uploaded.
+#[derive(Debug, Default, Clone, Copy)]
+pub(super) struct Uploaded {
+    pub(super) packs: u64,
+    pub(super) bytes: u64,
+}
+
+/// The task's end.
+pub(super) struct Uploader(JoinHandle<Result<Uploaded, BackupError>>);
+
+impl Uploader {
+    /// Waits until every pack is stored and indexed. All senders must be gone by then.
+    pub(super) async fn finish(self) -> Result<Uploaded, BackupError> {
+        match self.0.await {
+            Ok(uploaded) => uploaded,
+            Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+        }
+    }
+}
+
+/// Starts the uploader.
+pub(super) fn start(vault: Vault, mode: Mode, threads: Threads) -> (Sender, Uploader) {
+    let (queue, packs) = mpsc::channel(1);
+    let (wait, concurrent) = match threads {
+        Threads::Inline => (Wait::ForStore, NonZeroUsize::MIN),
+        Threads::Workers(_) => (Wait::ForRoom, NonZeroUsize::new(CONCURRENT).expect("not zero")),
+    };
+    let task = tokio::spawn(upload(vault, mode, concurrent, packs));
+    (Sender { queue, wait }, Uploader(task))
+}
+
+async fn upload(
+    vault: Vault,
+    mode: Mode,
+    concurrent: NonZeroUsize,
+    mut packs: mpsc::Receiver<(FinishedPack, Option<oneshot::Sender<()>>)>,
+) -> Result<Uploaded, BackupError> {
+    let budget = Arc::new(Semaphore::new(IN_FLIGHT as usize));
+    let mut tasks: JoinSet<Result<(PackContents, u64), BackupError>> = JoinSet::new();
+    let mut waiting = Vec::new();
+    let mut done = Uploaded::default();
+    loop {
+        tokio::select! {
+            biased;
+            Some(stored) = tasks.join_next(), if !tasks.is_empty() => {
+                take(stored, &mut waiting, &mut done)?;
+                if blobs(&waiting) >= INDEX_BLOBS {
+                    write_index(&vault, mode, &mut waiting).await?;
+                }
+            }
+            next = packs.recv(), if tasks.len() < concurrent.get() => {
+                let Some((pack, told)) = next else { break };
+                let size = u32::try_from(pack.bytes.len()).unwrap_or(u32::MAX).min(IN_FLIGHT);
+                let permit = budget.clone().acquire_many_owned(size).await.expect("the semaphore is never closed");
+                let vault = vault.clone();
+                tasks.spawn(async move {
+                    let _permit = permit;
+                    if mode == Mode::Write {
+                        vault.put_pack(&pack).await?;
+                    }
+                    if let Some(told) = told {
+                        // The worker that waits may have given up; the pack is stored all the same.
+                        let _ = told.send(());
+                    }
+                    Ok((PackContents::from(&pack), pack.bytes.len() as u64))
+                });
+            }
+        }
+    }
+    while let Some(stored) = tasks.join_next().await {
+        take(stored, &mut waiting, &mut done)?;
+    }
+    write_index(&vault, mode, &mut waiting).await?;
+    Ok(done)
+}
+
+fn take(
+    stored: Result<Result<(PackContents, u64), BackupError>, tokio::task::JoinError>,
+    waiting: &mut Vec<PackContents>,
+    done: &mut Uploaded,
+) -> Result<(), BackupError> {
+    let (pack, bytes) = match stored {
+        Ok(stored) => stored?,
+        Err(failed) => std::panic::resume_unwind(failed.into_panic()),
+    };
+    done.packs += 1;
+    done.bytes += bytes;
+    waiting.push(pack);
+    Ok(())
+}
+
+fn blobs(packs: &[PackContents]) -> usize {
+    packs.iter().map(|pack| pack.blobs.len()).sum()
+}
+
+async fn write_index(vault: &Vault, mode: Mode, waiting: &mut Vec<PackContents>) -> Result<(), BackupError> {
+    if !waiting.is_empty() && mode == Mode::Write {
+        vault.save_index(waiting).await?;
+    }
+    waiting.clear();
+    Ok(())
+}

@@ -1,0 +1,352 @@
+//! Walking the source in tree order, deciding for each entry whether it is read, reused or left out.
+//!
+//! The walk goes through open folders, never through path names, so that a folder swapped for a symlink leads nowhere
+//! and paths may be longer than the system's limit. The stack is on the heap: depth costs descriptors, not stack.
+
+use std::collections::btree_map;
+use std::ffi::OsStr;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use super::dir::{self, Dir};
+use super::parent::Known;
+use super::read::{self, FileJob};
+use super::summary::add;
+use super::target::{Stream, Target, Targets};
+use super::worker::{self, Queues, SharedPack, Worker};
+use super::{BackupError, Caches, Mounts, Run};
+use crate::source::files::{CacheTag, FileError, Folder, Listing, Names, Verdict, XattrMode, unchanged};
+use crate::vault::tree::{Node, NodeKind};
+use crate::vault::{BlobKey, Id, chain};
+
+/// Walks all targets and returns the root tree. Everything that was stored has been handed to the uploader by then.
+pub(super) fn run(run: &Run, targets: Targets, parent: Option<Id>) -> Result<Id, BackupError> {
+    let queues = Queues::new();
+    let left = SharedPack::default();
+    let workers = worker::count(run.threads);
+    let root = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..workers)
+            .map(|_| {
+                let (files, chunks) = (queues.files.1.clone(), queues.chunks.1.clone());
+                let offer = (workers > 1).then(|| queues.chunks.0.clone());
+                let (readers, left) = (&queues.readers, &left);
+                scope.spawn(move || {
+                    let mut worker = Worker::new(run, offer);
+                    let worked = worker.work(&files, &chunks, readers).and_then(|()| worker.finish(left));
+                    if worked.is_err() {
+                        run.failed.store(true, Ordering::SeqCst);
+                    }
+                    worked
+                })
+            })
+            .collect();
+        let mut walker = Walker {
+            run,
+            worker: Worker::new(run, None),
+            queues: &queues,
+            inline: workers == 0,
+            stack: Vec::new(),
+            path: Vec::new(),
+            temp: std::env::temp_dir().into(),
+            names: Arc::new(Names::new()),
+        };
+        // The walker's own worker and the queue's sender go here, so that the workers see the end.
+        let walked = walker.walk(targets, parent);
+        if walked.is_err() {
+            run.failed.store(true, Ordering::SeqCst);
+        }
+        let Walker { worker, .. } = walker;
+        queues.close();
+        let mut ended = vec![worker.finish(&left)];
+        for thread in threads {
+            ended.push(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        let root = walked?;
+        // One thread's failure makes others stop; the first that is not such an echo is the reason.
+        match ended.into_iter().filter_map(Result::err).min_by_key(|e| matches!(e, BackupError::Cancelled)) {
+            Some(error) => Err(error),
+            None => Ok(root),
+        }
+    })?;
+    if run.stopping() {
+        return Err(BackupError::Cancelled);
+    }
+    let mut last = Worker::new(run, None);
+    last.flush(&left)?;
+    last.flush(&run.trees)?;
+    if run.counts.nothing() && run.problems.len() > 0 {
+        return Err(BackupError::NothingRead { problems: run.problems.len() });
+    }
+    root.tree().ok_or(BackupError::Cancelled)
+}
+
+enum Entries {
+    Listed(Listing, usize),
+    Way(btree_map::IntoIter<Vec<u8>, Target>),
+}
+
+struct Frame {
+    folder: Arc<Folder>,
+    entries: Entries,
+    known: Known,
+    dir: Arc<Dir>,
+    node: Node,
+    /// Length of this folder's path in `Walker::path`.
+    path: usize,
+    /// Length of the path of the target that this folder belongs to: where excludes are anchored.
+    anchor: usize,
+}
+
+struct Walker<'r> {
+    run: &'r Run,
+    worker: Worker<'r>,
+    queues: &'r Queues,
+    inline: bool,
+    stack: Vec<Frame>,
+    path: Vec<u8>,
+    temp: Arc<Path>,
+    names: Arc<Names>,
+}
+
+/// A folder's entries; of one that says it is a cache, only the tag that says so.
+fn entries(run: &Run, folder: Folder) -> Result<(Folder, Entries), FileError> {
+    if run.caches == Caches::Exclude && folder.cache_tag()? == CacheTag::Cache {
+        let tag = btree_map::BTreeMap::from([(b"CACHEDIR.TAG".to_vec(), Target::Whole)]);
+        return Ok((folder, Entries::Way(tag.into_iter())));
+    }
+    let listing = folder.list()?;
+    Ok((folder, Entries::Listed(listing, 0)))
+}
+
+impl Walker<'_> {
+    fn walk(&mut self, targets: Targets, parent: Option<Id>) -> Result<Arc<Dir>, BackupError> {
+        let at_root = |source| BackupError::Look { path: PathBuf::from("/"), source };
+        let folder = Arc::new(Folder::open("/".as_ref(), self.names.clone()).map_err(at_root)?);
+        let before = parent.map_or(dir::Before::New, dir::Before::Tree);
+        let root = Dir::new(None, b"/", before, &self.temp);
+        let known = parent.map_or_else(Known::nothing, |tree| Known::open(self.run, tree, b"/"));
+        let entries = match targets.root {
+            Target::Way(children) => Entries::Way(children.into_iter()),
+            Target::Whole => Entries::Listed(folder.list().map_err(at_root)?, 0),
+            Target::Stream(_) => return Err(BackupError::NoPaths),
+        };
+        let node = Node::new("/", NodeKind::Dir);
+        self.stack.push(Frame { folder, entries, known, dir: root.clone(), node, path: 0, anchor: 0 });
+        while let Some(frame) = self.stack.last_mut() {
+            if self.run.stopping() {
+                return Err(BackupError::Cancelled);
+            }
+            self.path.truncate(frame.path);
+            let next = match &mut frame.entries {
+                Entries::Listed(listing, at) => {
+                    *at += 1;
+                    listing.get(*at - 1).map(|entry| (entry.name.to_vec(), Target::Whole))
+                }
+                Entries::Way(children) => children.next(),
+            };
+            match next {
+                None => self.leave()?,
+                Some((name, target)) => {
+                    self.path.push(b'/');
+                    self.path.extend_from_slice(&name);
+                    self.visit(name, target)?;
+                }
+            }
+        }
+        Ok(root)
+    }
+
+    fn leave(&mut self) -> Result<(), BackupError> {
+        match self.stack.pop() {
+            Some(frame) => frame.dir.close(&mut self.worker, frame.node),
+            None => Ok(()),
+        }
+    }
+
+    fn frame(&mut self) -> &mut Frame {
+        self.stack.last_mut().expect("an entry is visited while its folder is on the stack")
+    }
+
+    fn problem(&self, why: impl Into<String>) {
+        self.run.problems.push(&*self.run.monitor, &self.path, why);
+    }
+
+    fn visit(&mut self, name: Vec<u8>, target: Target) -> Result<(), BackupError> {
+        let run = self.run;
+        let on_the_way = matches!(self.frame().entries, Entries::Way(_));
+        let node = match target {
+            Target::Stream(stream) => return self.stream(&name, stream),
+            // A folder that leads to a target may be reached through a symlink; the target itself may be one.
+            Target::Way(children) => return self.way(&name, children),
+            Target::Whole => self.frame().folder.node(&name, XattrMode::Skip),
+        };
+        let before = self.frame().known.find(run, &name);
+        let node = match node {
+            Ok(node) => node,
+            Err(error) => {
+                self.problem(chain(&error));
+                return Ok(());
+            }
+        };
+        let anchor = if on_the_way { self.path.len() } else { self.frame().anchor };
+        let relative = self.path.get(anchor + 1..).unwrap_or_default();
+        if !on_the_way {
+            match run.excludes.matches(relative, node.kind == NodeKind::Dir) {
+                Verdict::Exclude { .. } => return Ok(()),
+                Verdict::Keep => {}
+            }
+        }
+        match node.kind {
+            NodeKind::Dir => self.enter(&name, node, before.as_ref(), anchor, None),
+            NodeKind::File => self.file(name, node, before),
+            // As restic: a socket means nothing without the process that listens on it.
+            NodeKind::Socket => Ok(()),
+            NodeKind::Symlink | NodeKind::Dev | NodeKind::CharDev | NodeKind::Fifo => {
+                add(&run.counts.others, 1);
+                self.store(&name, node, before.as_ref())
+            }
+        }
+    }
+
+    /// Completes the next place with a node that needs no reading but its attributes.
+    fn store(&mut self, name: &[u8], mut node: Node, before: Option<&Node>) -> Result<(), BackupError> {
+        self.attributes(name, &mut node, before);
+        let dir = self.frame().dir.clone();
+        let place = dir.reserve(self.run);
+        dir.complete(&mut self.worker, place, Some(node))
+    }
+
+    /// Extended attributes, without asking the file system where the change time proves that they are the parent's.
+    fn attributes(&mut self, name: &[u8], node: &mut Node, before: Option<&Node>) {
+        match before {
+            Some(before) if before.ctime == node.ctime && before.inode == node.inode && before.kind == node.kind => {
+                node.xattrs.clone_from(&before.xattrs);
+            }
+            Some(_) | None => match self.frame().folder.xattrs(name) {
+                Ok(xattrs) => node.xattrs = xattrs,
+                Err(error) => self.problem(chain(&error)),
+            },
+        }
+    }
+
+    fn file(&mut self, name: Vec<u8>, mut node: Node, before: Option<Node>) -> Result<(), BackupError> {
+        let run = self.run;
+        let dir = self.frame().dir.clone();
+        if let Some(before) = &before
+            && before.error.is_none()
+            && unchanged(before, &node)
+            && before.content.iter().all(|id| run.index.contains(BlobKey::data(*id)))
+        {
+            node.content.clone_from(&before.content);
+            node.xattrs.clone_from(&before.xattrs);
+            add(&run.counts.files_unmodified, 1);
+            add(&run.counts.bytes_total, node.size);
+            run.monitor.advance(1, node.size);
+            let place = dir.reserve(run);
+            return dir.complete(&mut self.worker, place, Some(node));
+        }
+        let known = match before {
+            Some(before) if before.kind == NodeKind::File => read::Before::Other,
+            Some(_) | None => read::Before::New,
+        };
+        let place = dir.reserve(run);
+        let (folder, path) = (self.frame().folder.clone(), self.path.clone());
+        let job = FileJob { folder, name, path, node, before: known, dir, place };
+        if self.inline {
+            return read::file(&mut self.worker, job, &self.queues.readers);
+        }
+        self.queues.send(run, job)
+    }
+
+    /// Goes into a folder. One that is on the way to targets comes open and with what is wanted in it.
+    fn enter(
+        &mut self,
+        name: &[u8],
+        mut node: Node,
+        before: Option<&Node>,
+        anchor: usize,
+        way: Option<(Folder, btree_map::IntoIter<Vec<u8>, Target>)>,
+    ) -> Result<(), BackupError> {
+        let run = self.run;
+        if way.is_none() {
+            self.attributes(name, &mut node, before);
+        }
+        let tree = before.filter(|before| before.kind == NodeKind::Dir).and_then(|before| before.subtree);
+        let frame = self.frame();
+        let (above, folder, device) = (frame.dir.clone(), frame.folder.clone(), frame.folder.device());
+        let entered = match way {
+            Some((folder, children)) => Ok((folder, Entries::Way(children))),
+            None if run.mounts == Mounts::Stay && node.device_id != device => {
+                folder.open_child(name).map(|folder| (folder, Entries::Way(btree_map::BTreeMap::new().into_iter())))
+            }
+            None => folder.open_child(name).and_then(|folder| entries(run, folder)),
+        };
+        let place = above.reserve(run);
+        let before = tree.map_or(dir::Before::New, dir::Before::Tree);
+        let dir = Dir::new(Some((above, place)), &self.path, before, &self.temp);
+        match entered {
+            Ok((folder, entries)) => {
+                let known = tree.map_or_else(Known::nothing, |tree| Known::open(run, tree, &self.path));
+                let path = self.path.len();
+                self.stack.push(Frame { folder: Arc::new(folder), entries, known, dir, node, path, anchor });
+                Ok(())
+            }
+            Err(error) => {
+                // The folder itself is kept, marked, so that what is below it is known to be missing.
+                self.problem(chain(&error));
+                node.error = Some("could not be listed".to_owned());
+                dir.close(&mut self.worker, node)
+            }
+        }
+    }
+
+    fn way(&mut self, name: &[u8], children: btree_map::BTreeMap<Vec<u8>, Target>) -> Result<(), BackupError> {
+        let run = self.run;
+        let before = self.frame().known.find(run, name);
+        // A folder on the way is reached as the path says, through symlinks too.
+        let path = PathBuf::from(OsStr::from_bytes(&self.path));
+        let opened = Folder::open(&path, self.names.clone()).and_then(|folder| {
+            let node = folder.own_node(name, XattrMode::Read)?;
+            Ok((folder, node))
+        });
+        match opened {
+            Ok((folder, node)) => {
+                let (anchor, way) = (self.path.len(), Some((folder, children.into_iter())));
+                self.enter(name, node, before.as_ref(), anchor, way)
+            }
+            Err(error) => {
+                self.problem(chain(&error));
+                Ok(())
+            }
+        }
+    }
+
+    fn stream(&mut self, name: &[u8], mut stream: Stream) -> Result<(), BackupError> {
+        let shown = || String::from_utf8_lossy(name).into_owned();
+        let mut node = match self.frame().folder.node(name, XattrMode::Read) {
+            Ok(node) if node.kind == NodeKind::File => node,
+            Ok(_) | Err(_) => {
+                let now = self.run.vault.env().clock.now();
+                Node {
+                    mode: 0o600,
+                    mtime: now,
+                    atime: now,
+                    ctime: now,
+                    uid: rustix::process::getuid().as_raw(),
+                    gid: rustix::process::getgid().as_raw(),
+                    links: 1,
+                    ..Node::new(name, NodeKind::File)
+                }
+            }
+        };
+        node.content.clear();
+        let dir = self.frame().dir.clone();
+        let place = dir.reserve(self.run);
+        let read = read::stream(&mut self.worker, &mut *stream.reader, node, &dir, place)?;
+        read.map_err(|error| error.to_string())
+            .and_then(|()| (stream.finish)())
+            .map_err(|why| BackupError::Stream { name: shown(), why })
+    }
+}

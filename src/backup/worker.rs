@@ -1,0 +1,216 @@
+//! One thread's means to store blobs: hash, look up, compress, seal, pack.
+
+use std::sync::atomic::AtomicUsize;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, SendTimeoutError, Sender, bounded, select};
+
+use super::chunk::Cutter;
+use super::read::{self, FileJob, Parts};
+use super::summary::add;
+use super::{BackupError, Run, Threads};
+use crate::vault::pack::{PackBuilder, PackError, Sealer};
+use crate::vault::tree::{FinishedTree, TreeBody};
+use crate::vault::{BlobKey, BlobType, Id};
+
+/// Files that wait for a worker. Each holds its folder open.
+const FILES_QUEUED: usize = 128;
+/// Chunks of large files that wait for a worker other than the one that reads the file.
+const CHUNKS_QUEUED: usize = 2;
+
+/// A pack that all threads add to.
+#[derive(Debug, Default)]
+pub(super) struct SharedPack(Mutex<Option<PackBuilder>>);
+
+/// A chunk of a large file, handed over by the thread that reads the file.
+pub(super) struct ChunkJob {
+    pub(super) bytes: Vec<u8>,
+    pub(super) place: usize,
+    pub(super) parts: Arc<Parts>,
+}
+
+/// The queues between the walker and the workers.
+pub(super) struct Queues {
+    pub(super) files: (Mutex<Option<Sender<FileJob>>>, Receiver<FileJob>),
+    pub(super) chunks: (Sender<ChunkJob>, Receiver<ChunkJob>),
+    /// Workers that are reading a large file and may still hand over chunks.
+    pub(super) readers: AtomicUsize,
+}
+
+impl Queues {
+    pub(super) fn new() -> Self {
+        let (sender, files) = bounded(FILES_QUEUED);
+        Self { files: (Mutex::new(Some(sender)), files), chunks: bounded(CHUNKS_QUEUED), readers: AtomicUsize::new(0) }
+    }
+
+    /// Hands a file to the workers; waits for room as long as any of them works.
+    pub(super) fn send(&self, run: &Run, file: FileJob) -> Result<(), BackupError> {
+        let sender = self.files.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(sender) = &*sender else { return Err(BackupError::Cancelled) };
+        let mut file = file;
+        loop {
+            match sender.send_timeout(file, Duration::from_millis(100)) {
+                Ok(()) => return Ok(()),
+                Err(SendTimeoutError::Timeout(back)) if !run.stopping() => file = back,
+                Err(_) => return Err(BackupError::Cancelled),
+            }
+        }
+    }
+
+    /// No further file comes: the workers end once the queue is empty.
+    pub(super) fn close(&self) {
+        self.files.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+    }
+}
+
+/// One thread's zstd context, buffers and unfinished data pack.
+pub(super) struct Worker<'r> {
+    pub(super) run: &'r Run,
+    pub(super) cutter: Cutter,
+    pub(super) buffer: Vec<u8>,
+    /// Where chunks of large files are offered to others; none when working inline.
+    pub(super) offer: Option<Sender<ChunkJob>>,
+    sealer: Sealer,
+    data: PackBuilder,
+    pack_size: u32,
+}
+
+impl<'r> Worker<'r> {
+    pub(super) fn new(run: &'r Run, offer: Option<Sender<ChunkJob>>) -> Self {
+        Self {
+            run,
+            cutter: run.cutter.clone(),
+            buffer: Vec::new(),
+            offer,
+            sealer: run.vault.sealer(run.level),
+            data: PackBuilder::new(BlobType::Data),
+            pack_size: run.vault.pack_size(),
+        }
+    }
+
+    /// Takes files and chunks until the walker is done and no other worker hands over chunks any more.
+    pub(super) fn work(
+        &mut self,
+        files: &Receiver<FileJob>,
+        chunks: &Receiver<ChunkJob>,
+        readers: &AtomicUsize,
+    ) -> Result<(), BackupError> {
+        loop {
+            // Chunks first: a file that others wait behind is in memory already.
+            if let Ok(chunk) = chunks.try_recv() {
+                self.take(chunk)?;
+                continue;
+            }
+            select! {
+                recv(chunks) -> chunk => if let Ok(chunk) = chunk { self.take(chunk)?; },
+                recv(files) -> file => match file {
+                    Ok(file) => read::file(self, file, readers)?,
+                    Err(_) => break,
+                },
+            }
+        }
+        while readers.load(std::sync::atomic::Ordering::SeqCst) > 0 || !chunks.is_empty() {
+            if let Ok(chunk) = chunks.recv_timeout(Duration::from_millis(1)) {
+                self.take(chunk)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, chunk: ChunkJob) -> Result<(), BackupError> {
+        if self.run.stopping() {
+            return Err(BackupError::Cancelled);
+        }
+        let id = self.store_data(&chunk.bytes)?;
+        // Back to the allocator before the parts are completed, which may build trees.
+        drop(chunk.bytes);
+        read::chunk_stored(self, &chunk.parts, chunk.place, id)
+    }
+
+    /// Stores a chunk, unless the vault or this run has it, and returns its id.
+    pub(super) fn store_data(&mut self, chunk: &[u8]) -> Result<Id, BackupError> {
+        let (id, counts) = (Id::of(chunk), &self.run.counts);
+        let len = chunk.len() as u64;
+        add(&counts.bytes_read, len);
+        if !self.run.index.claim(BlobKey::data(id)) {
+            add(&counts.bytes_deduplicated, len);
+            return Ok(id);
+        }
+        let added = self.data.add(&mut self.sealer, id, chunk).map_err(BackupError::Seal)?;
+        add(&counts.data_blobs, 1);
+        add(&counts.bytes_added, len);
+        add(&counts.bytes_sealed, u64::from(added.stored));
+        if self.data.is_full(self.pack_size) {
+            let full = std::mem::replace(&mut self.data, PackBuilder::new(BlobType::Data));
+            self.send(full)?;
+        }
+        Ok(id)
+    }
+
+    /// Stores a tree, unless the vault or this run has it, and returns its id.
+    pub(super) fn store_tree(&mut self, tree: FinishedTree) -> Result<Id, BackupError> {
+        let (id, counts) = (tree.id, &self.run.counts);
+        if !self.run.index.claim(BlobKey::tree(id)) {
+            return Ok(id);
+        }
+        let mut shared = self.run.trees.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let pack = shared.get_or_insert_with(|| PackBuilder::new(BlobType::Tree));
+        let len = tree.len;
+        let added = match tree.body {
+            TreeBody::Memory(json) => pack.add(&mut self.sealer, id, &json),
+            TreeBody::Spilled(mut file) => {
+                let len = u32::try_from(len).map_err(|_| BackupError::Seal(PackError::Implausible(len)))?;
+                pack.add_stream(&mut self.sealer, id, len, &mut file)
+            }
+        };
+        let added = added.map_err(BackupError::Seal)?;
+        add(&counts.tree_blobs, 1);
+        add(&counts.bytes_added, len);
+        add(&counts.bytes_sealed, u64::from(added.stored));
+        if pack.is_full(self.pack_size) {
+            let full = shared.take();
+            drop(shared);
+            return full.map_or(Ok(()), |full| self.send(full)).map(|()| id);
+        }
+        Ok(id)
+    }
+
+    fn send(&mut self, pack: PackBuilder) -> Result<(), BackupError> {
+        let finished = pack.finish(&self.sealer).map_err(BackupError::Seal)?;
+        self.run.uploads.send(finished)
+    }
+
+    /// Sends what is left of this thread's pack, together with what other threads have left.
+    pub(super) fn finish(mut self, left: &SharedPack) -> Result<(), BackupError> {
+        let mut mine = std::mem::replace(&mut self.data, PackBuilder::new(BlobType::Data));
+        let mut shared = left.0.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(other) = shared.take() {
+            if mine.len() + other.len() <= self.pack_size as usize {
+                mine.absorb(other).map_err(BackupError::Seal)?;
+            } else {
+                let (larger, smaller) = if mine.len() > other.len() { (mine, other) } else { (other, mine) };
+                mine = smaller;
+                self.send(larger)?;
+            }
+        }
+        if mine.count() > 0 {
+            *shared = Some(mine);
+        }
+        Ok(())
+    }
+
+    /// Sends what a shared pack has left, once every thread is done.
+    pub(super) fn flush(&mut self, left: &SharedPack) -> Result<(), BackupError> {
+        let pack = left.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        pack.map_or(Ok(()), |pack| self.send(pack))
+    }
+}
+
+/// How many threads work beside the walker.
+pub(super) fn count(threads: Threads) -> usize {
+    match threads {
+        Threads::Inline => 0,
+        Threads::Workers(count) => count.get(),
+    }
+}

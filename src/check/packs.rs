@@ -1,0 +1,204 @@
+//! Packs: whether those that the index names are there, and whether what is in them is what it was.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use futures::{StreamExt, TryStreamExt, stream};
+
+use super::{CheckError, ReadData};
+use crate::clock::Random;
+use crate::monitor::{Cancel, Monitor};
+use crate::vault::index::Index;
+use crate::vault::pack::{open_blob, read_header};
+use crate::vault::{BlobKey, Id, Located, Vault, chain};
+
+/// Packs read and verified at the same time; each stands in memory whole.
+const CONCURRENT: usize = 4;
+
+/// Packs in the index against packs in the store.
+#[derive(Debug)]
+pub(super) struct Compared {
+    /// Named by an index and there, with the right size.
+    pub(super) sound: HashSet<Id>,
+    pub(super) damaged: Vec<(Id, String)>,
+    pub(super) orphans: u64,
+    pub(super) packs: u64,
+}
+
+pub(super) fn compare(index: &Index, stored: &[(Id, u64)]) -> Compared {
+    let mut sizes: HashMap<Id, u64> = stored.iter().copied().collect();
+    let mut compared = Compared { sound: HashSet::new(), damaged: Vec::new(), orphans: 0, packs: 0 };
+    for pack in index.packs() {
+        compared.packs += 1;
+        match sizes.remove(&pack.id) {
+            None => compared.damaged.push((pack.id, "it is missing".to_owned())),
+            Some(size) if size != pack.size => {
+                let why = format!("it has {size} bytes where the index implies {}", pack.size);
+                compared.damaged.push((pack.id, why));
+            }
+            Some(_) => {
+                compared.sound.insert(pack.id);
+            }
+        }
+    }
+    compared.orphans = sizes.len() as u64;
+    compared
+}
+
+/// The packs to be read.
+pub(super) fn choose(packs: Vec<(Id, u64)>, which: ReadData, random: &dyn Random) -> Vec<(Id, u64)> {
+    match which {
+        ReadData::None => Vec::new(),
+        ReadData::All => packs,
+        ReadData::Part { part, of } => {
+            packs.into_iter().filter(|(id, _)| id.0[0] % of.max(1) == part.saturating_sub(1)).collect()
+        }
+        ReadData::Share { per_mille } => {
+            // Drawn without replacement, and at least one: a share of a small vault is not nothing.
+            let mut drawn: Vec<(u64, (Id, u64))> = packs
+                .into_iter()
+                .map(|pack| {
+                    let mut ticket = [0; 8];
+                    random.fill(&mut ticket);
+                    (u64::from_le_bytes(ticket), pack)
+                })
+                .collect();
+            drawn.sort_unstable();
+            let count = (drawn.len() * usize::from(per_mille)).div_ceil(1000);
+            drawn.into_iter().take(count).map(|(_, pack)| pack).collect()
+        }
+    }
+}
+
+/// A pack with damage in it.
+#[derive(Debug)]
+pub(super) struct Damaged {
+    pub(super) why: String,
+    /// The blobs that are damaged; none: all may be.
+    pub(super) blobs: Option<HashSet<BlobKey>>,
+}
+
+/// What reading packs found.
+#[derive(Debug, Default)]
+pub(super) struct Read {
+    pub(super) packs: u64,
+    pub(super) bytes: u64,
+    pub(super) damaged: Vec<(Id, Damaged)>,
+}
+
+pub(super) async fn read(
+    vault: &Vault,
+    index: &Index,
+    packs: Vec<(Id, u64)>,
+    monitor: &Arc<dyn Monitor>,
+    cancel: &Cancel,
+) -> Result<Read, CheckError> {
+    monitor.total(packs.len() as u64, packs.iter().map(|(_, size)| size).sum());
+    let mut expected: HashMap<Id, Vec<(BlobKey, Located)>> = HashMap::new();
+    let chosen: HashSet<Id> = packs.iter().map(|(id, _)| *id).collect();
+    for (key, located) in index.iter().filter(|(_, located)| chosen.contains(&located.pack)) {
+        expected.entry(located.pack).or_default().push((key, located));
+    }
+    let verified = stream::iter(packs).map(|(id, size)| {
+        let (vault, monitor, cancel) = (vault.clone(), monitor.clone(), cancel.clone());
+        let blobs = expected.remove(&id).unwrap_or_default();
+        async move {
+            if cancel.is_cancelled() {
+                return Err(CheckError::Cancelled);
+            }
+            let damaged = match vault.load_pack_range(&id, 0..size).await {
+                Ok(bytes) => {
+                    let verify = move || verify(&vault, id, &bytes, &blobs);
+                    let done = tokio::task::spawn_blocking(verify).await;
+                    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+                }
+                Err(error) => Some(Damaged { why: chain(&error), blobs: None }),
+            };
+            monitor.advance(1, size);
+            Ok((id, size, damaged))
+        }
+    });
+    let mut read = Read::default();
+    let mut verified = std::pin::pin!(verified.buffer_unordered(CONCURRENT));
+    while let Some((id, size, damaged)) = verified.try_next().await? {
+        read.packs += 1;
+        read.bytes += size;
+        read.damaged.extend(damaged.map(|damaged| (id, damaged)));
+    }
+    read.damaged.sort_unstable_by_key(|(id, _)| *id);
+    Ok(read)
+}
+
+/// Verifies a whole pack: name, header, and every blob that the index says is in it.
+fn verify(vault: &Vault, id: Id, bytes: &[u8], blobs: &[(BlobKey, Located)]) -> Option<Damaged> {
+    let named = Id::of(bytes) == id;
+    let header = read_header(vault.key(), id, bytes);
+    let mut broken = HashSet::new();
+    let mut why = Vec::new();
+    match &header {
+        Err(error) => why.push(format!("its header cannot be read: {}", chain(error))),
+        Ok(contents) => {
+            let there: HashSet<(BlobKey, u32, u32)> =
+                contents.blobs.iter().map(|(k, l)| (*k, l.offset, l.length)).collect();
+            let absent = blobs.iter().filter(|(k, l)| !there.contains(&(*k, l.offset, l.length))).count();
+            if absent > 0 {
+                why.push(format!("{absent} blobs that the index names are not in its header"));
+            }
+        }
+    }
+    for (key, located) in blobs {
+        let (start, len) = (located.offset as usize, located.length as usize);
+        let sealed = bytes.get(start..start.saturating_add(len));
+        let opened = sealed.map(|sealed| open_blob(vault.key(), &key.id, sealed, located.uncompressed));
+        match opened {
+            Some(Ok(_)) => {}
+            Some(Err(error)) => {
+                broken.insert(*key);
+                why.push(format!("blob {} at {start}: {}", key.id.short(), chain(&error)));
+            }
+            None => {
+                broken.insert(*key);
+                why.push(format!("blob {} at {start} lies beyond its end", key.id.short()));
+            }
+        }
+    }
+    if !named {
+        why.insert(0, "its bytes are not those that it is named for".to_owned());
+    }
+    if why.is_empty() {
+        return None;
+    }
+    let more = why.len().saturating_sub(4);
+    why.truncate(4);
+    if more > 0 {
+        why.push(format!("and {more} more"));
+    }
+    Some(Damaged { why: why.join("; "), blobs: Some(broken) })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::clock::Seeded;
+
+    fn packs(count: u8) -> Vec<(Id, u64)> {
+        (0..count).map(|n| (Id([n; 32]), 1)).collect()
+    }
+
+    #[test]
+    fn a_share_is_drawn_and_never_nothing() {
+        let random = Seeded::new(1);
+        assert_eq!(choose(packs(200), ReadData::Share { per_mille: 50 }, &random).len(), 10);
+        assert_eq!(choose(packs(3), ReadData::Share { per_mille: 50 }, &random).len(), 1);
+        assert!(choose(packs(3), ReadData::None, &random).is_empty());
+    }
+
+    #[test]
+    fn the_parts_are_the_whole() {
+        let random = Seeded::new(1);
+        let mut all: Vec<_> =
+            (1..=7).flat_map(|part| choose(packs(200), ReadData::Part { part, of: 7 }, &random)).collect();
+        all.sort_unstable();
+        assert_eq!(all, packs(200));
+    }
+}

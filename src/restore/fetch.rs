@@ -1,0 +1,219 @@
+//! Fetching a window's ranges and writing their pieces.
+
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt;
+use std::sync::atomic::Ordering;
+use std::sync::{MutexGuard, PoisonError};
+
+use crossbeam_channel::Receiver;
+
+use super::walk::Restore;
+use super::window::{Group, Piece, State, Target, Window};
+use super::{Mode, place};
+use crate::vault::pack::open_blob;
+use crate::vault::{BlobKey, Id, chain};
+
+/// Drops the pieces that the files have already. Files that cannot be opened for writing are made anew.
+pub(super) fn compare(restore: &Restore, window: &mut Window) {
+    let pieces = std::mem::take(&mut window.pieces);
+    let (compared, mut wanted): (Vec<_>, Vec<_>) = pieces.into_iter().partition(|piece| piece.compare);
+    let share = compared.len().div_ceil(restore.options.workers.max(1)).clamp(1, 256);
+    let (send, receive) = crossbeam_channel::unbounded();
+    compared.chunks(share).for_each(|share| send.send(share).expect("the receiver lives as long as this function"));
+    drop(send);
+    let files = &window.files;
+    let different = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..restore.options.workers.min(compared.len().div_ceil(share)))
+            .map(|_| {
+                let receive: Receiver<&[Piece]> = receive.clone();
+                scope.spawn(move || {
+                    let mut buffer = Vec::new();
+                    let differs = |piece: &&Piece| !equal(restore, &files[piece.file], piece, &mut buffer);
+                    receive.iter().flatten().filter(differs).copied().collect::<Vec<_>>()
+                })
+            })
+            .collect();
+        let joined = threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        joined.flatten().collect::<Vec<_>>()
+    });
+    wanted.extend(different);
+    window.pieces = wanted;
+}
+
+/// Whether the file has this blob at this place.
+pub(super) fn holds(file: &File, id: Id, len: u64, at: u64, buffer: &mut Vec<u8>) -> bool {
+    // A blob's length is capped where indexes are read.
+    buffer.resize(usize::try_from(len).unwrap_or(0), 0);
+    file.read_exact_at(buffer, at).is_ok() && Id::of(buffer) == id
+}
+
+/// Whether the file has the piece at its place already; if so, it counts as done.
+fn equal(restore: &Restore, target: &Target, piece: &Piece, buffer: &mut Vec<u8>) -> bool {
+    if restore.cancel.is_cancelled() {
+        return false;
+    }
+    let len = piece.located.plain_len();
+    let file = place::open_file(&target.folder.open, &target.node.name, false);
+    if !file.is_ok_and(|file| holds(&file, piece.id, len, piece.at, buffer)) {
+        return false;
+    }
+    restore.unchanged.fetch_add(len, Ordering::Relaxed);
+    restore.monitor.advance(0, len);
+    let mut state = lock(target);
+    state.kept += 1;
+    if restore.options.mode == Mode::Write {
+        done(restore, target, state);
+    }
+    true
+}
+
+/// Writes all pieces of the window; what is lost is noted in the files' states.
+pub(super) fn window(restore: &Restore, window: &mut Window) {
+    let groups = window.groups();
+    if groups.is_empty() {
+        return;
+    }
+    let (send, receive) = crossbeam_channel::unbounded();
+    let workers = restore.options.workers.clamp(1, groups.len());
+    for group in groups {
+        send.send(group).expect("the receiver lives as long as this function");
+    }
+    drop(send);
+    let window = &*window;
+    std::thread::scope(|scope| {
+        for _ in 0..workers {
+            let receive: Receiver<Group> = receive.clone();
+            scope.spawn(move || {
+                for group in receive {
+                    if restore.cancel.is_cancelled() {
+                        return;
+                    }
+                    fetch(restore, window, &group);
+                }
+            });
+        }
+    });
+}
+
+fn fetch(restore: &Restore, window: &Window, group: &Group) {
+    let fetched = restore.handle.block_on(restore.vault.load_pack_range(&group.pack, group.start..group.end));
+    let bytes = match fetched {
+        Ok(bytes) => bytes,
+        Err(error) => {
+            // The range failed as a whole; each blob may lie elsewhere too, or be readable alone.
+            tracing::debug!(pack = %group.pack, error = %error, "range not fetched");
+            bytes::Bytes::new()
+        }
+    };
+    restore.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    let mut pieces = group.pieces.as_slice();
+    while let Some(first) = pieces.first() {
+        // One blob may be wanted at several places: it is opened once.
+        let same = pieces.iter().take_while(|p| p.id == first.id && p.located == first.located).count();
+        let (places, rest) = pieces.split_at(same);
+        let from = usize::try_from(u64::from(first.located.offset) - group.start).unwrap_or(usize::MAX);
+        let sealed = bytes.get(from..from.saturating_add(first.located.length as usize));
+        let opened = sealed.and_then(|s| open_blob(restore.vault.key(), &first.id, s, first.located.uncompressed).ok());
+        match opened.map_or_else(|| elsewhere(restore, first), Ok) {
+            Ok(plain) => places.iter().for_each(|piece| write(restore, window, piece, &plain)),
+            Err(why) => places.iter().for_each(|piece| lose(restore, window, piece, &why)),
+        }
+        pieces = rest;
+    }
+}
+
+/// Tries every place of the blob, one by one.
+fn elsewhere(restore: &Restore, piece: &Piece) -> Result<Vec<u8>, String> {
+    let key = BlobKey::data(piece.id);
+    let loaded = restore.handle.block_on(restore.vault.load_blob(&restore.index, key));
+    let place = || format!("blob {} in pack {}", piece.id.short(), piece.located.pack.short());
+    loaded.map_err(|error| format!("{}: {}", place(), chain(&error)))
+}
+
+fn write(restore: &Restore, window: &Window, piece: &Piece, plain: &[u8]) {
+    let target = &window.files[piece.file];
+    let mut state = lock(target);
+    if let Err(error) = write_at(restore, target, &mut state, piece.at, plain) {
+        state.lost.get_or_insert_with(|| format!("cannot be written: {error}"));
+        state.lost_pieces += 1;
+    }
+    restore.monitor.advance(0, plain.len() as u64);
+    done(restore, target, state);
+}
+
+fn write_at(restore: &Restore, target: &Target, state: &mut State, at: u64, plain: &[u8]) -> io::Result<()> {
+    open(target, state)?.write_all_at(plain, at)?;
+    restore.written.fetch_add(plain.len() as u64, Ordering::Relaxed);
+    Ok(())
+}
+
+/// The open file; made, at its full size, by whoever comes first.
+fn open<'s>(target: &Target, state: &'s mut State) -> io::Result<&'s mut File> {
+    if state.file.is_none() {
+        let (folder, name) = (&target.folder.open, &target.node.name);
+        let file = if state.exists { place::open_file(folder, name, true)? } else { place::make_file(folder, name)? };
+        // A new file of one piece gets its size by being written, unless the piece is a hole.
+        if state.exists || target.node.content.len() > 1 || state.missing == 0 {
+            file.set_len(target.size)?;
+        }
+        state.file = Some(file);
+    }
+    state.file.as_mut().ok_or_else(|| io::Error::other("the file was not opened"))
+}
+
+fn lose(restore: &Restore, window: &Window, piece: &Piece, why: &str) {
+    let target = &window.files[piece.file];
+    let mut state = lock(target);
+    state.lost.get_or_insert_with(|| why.to_owned());
+    state.lost_pieces += 1;
+    // The file gets its size all the same: what can be read of it stands at its place.
+    if let Err(error) = open(target, &mut state) {
+        state.lost.get_or_insert_with(|| format!("cannot be made: {error}"));
+    }
+    restore.monitor.advance(0, piece.located.plain_len());
+    done(restore, target, state);
+}
+
+/// One piece less; the last one completes the file.
+fn done(restore: &Restore, target: &Target, mut state: MutexGuard<'_, State>) {
+    state.missing = state.missing.saturating_sub(1);
+    if state.missing == 0 {
+        finish(restore, target, &mut state);
+    }
+}
+
+/// Gives the file its attributes and closes it.
+pub(super) fn finish(restore: &Restore, target: &Target, state: &mut State) {
+    let path = || super::walk::join(&target.folder.path, &target.node.name);
+    let existed = state.exists;
+    if existed && state.kept == target.node.content.len() as u64 {
+        restore.files_unchanged.fetch_add(1, Ordering::Relaxed);
+    }
+    match open(target, state) {
+        Ok(file) => {
+            for why in restore.attributes.apply(&*file, &target.node, existed) {
+                restore.problem(&path(), why);
+            }
+        }
+        Err(error) => {
+            state.lost.get_or_insert_with(|| format!("cannot be made: {error}"));
+        }
+    }
+    state.file = None;
+    if let Some(why) = state.lost.take() {
+        restore.files_lost.fetch_add(1, Ordering::Relaxed);
+        let pieces = target.node.content.len();
+        let how_much =
+            if pieces > 1 { format!("{} of {pieces} parts lost: ", state.lost_pieces) } else { String::new() };
+        restore.problem(&path(), format!("{how_much}{why}"));
+    }
+    if let Some(error) = &target.node.error {
+        restore.problem(&path(), format!("restored as the backup has it, which says: {error}"));
+    }
+    restore.monitor.advance(1, 0);
+}
+
+pub(super) fn lock(target: &Target) -> MutexGuard<'_, State> {
+    target.state.lock().unwrap_or_else(PoisonError::into_inner)
+}

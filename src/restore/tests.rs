@@ -1,0 +1,181 @@
+//! Backup and restore, there and back, over a store in memory.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::backup::{self, Caches, Mounts, ParentChoice, Source, Threads};
+use crate::monitor::{Cancel, Silent};
+use crate::restore::{self, Existing, Mode, Privileged, Selection};
+use crate::source::files::Excludes;
+use crate::vault::snapshot::Snapshot;
+use crate::vault::tests::vault;
+use crate::vault::{Id, Vault};
+
+pub(crate) fn backup_options(threads: Threads) -> backup::Options {
+    backup::Options {
+        excludes: Excludes::none(),
+        caches: Caches::Keep,
+        mounts: Mounts::Cross,
+        tags: Vec::new(),
+        host: "host".to_owned(),
+        username: "user".to_owned(),
+        time: None,
+        parent: ParentChoice::Latest,
+        mode: backup::Mode::Write,
+        level: 3,
+        threads,
+        retry_lock: Duration::ZERO,
+    }
+}
+
+pub(crate) async fn back_up(vault: &Vault, path: &Path, threads: Threads) -> backup::Outcome {
+    let source = Source::Files(vec![path.to_owned()]);
+    let options = backup_options(threads);
+    backup::run(vault, source, options, Arc::new(Silent), Cancel::default()).await.unwrap()
+}
+
+fn options(target: &Path, snapshot: &Snapshot) -> restore::Options {
+    restore::Options {
+        target: target.to_owned(),
+        subpath: snapshot.paths[0].clone().into(),
+        selection: Selection::default(),
+        whole: snapshot.paths.iter().map(PathBuf::from).collect(),
+        existing: Existing::Refuse,
+        mode: Mode::Write,
+        privileged: Privileged::Leave,
+        workers: 3,
+    }
+}
+
+async fn restore(vault: &Vault, root: Id, options: restore::Options) -> restore::Outcome {
+    let index = vault.load_index(&Silent).await.unwrap();
+    restore::run(vault, &index, root, options, Arc::new(Silent), Cancel::default()).await.unwrap()
+}
+
+/// Bytes that repeat nowhere.
+fn noise(len: usize, seed: u64) -> Vec<u8> {
+    let mut out = vec![0; len];
+    crate::clock::Random::fill(&crate::clock::Seeded::new(seed), &mut out);
+    out
+}
+
+fn make_source(dir: &Path) {
+    fs::create_dir_all(dir.join("a/b/empty")).unwrap();
+    fs::write(dir.join("a/small"), b"small").unwrap();
+    fs::write(dir.join("a/nothing"), b"").unwrap();
+    fs::write(dir.join("a/b/large"), noise(40 << 20, 1)).unwrap();
+    fs::write(dir.join("a/b/medium"), noise(3 << 20, 2)).unwrap();
+    fs::hard_link(dir.join("a/small"), dir.join("a/zlink")).unwrap();
+    std::os::unix::fs::symlink("small", dir.join("a/sym")).unwrap();
+    fs::set_permissions(dir.join("a/small"), fs::Permissions::from_mode(0o640)).unwrap();
+    let hole = fs::File::create(dir.join("hole")).unwrap();
+    hole.set_len(5 << 20).unwrap();
+    for n in 0..300 {
+        fs::write(dir.join(format!("a/b/f{n:03}")), format!("file {n}").repeat(n)).unwrap();
+    }
+}
+
+/// Everything that can be compared without asking for inode numbers: by relative path.
+fn picture(dir: &Path) -> BTreeMap<PathBuf, String> {
+    let mut found = BTreeMap::new();
+    let mut stack = vec![dir.to_owned()];
+    while let Some(at) = stack.pop() {
+        for entry in fs::read_dir(&at).unwrap() {
+            let path = entry.unwrap().path();
+            let meta = fs::symlink_metadata(&path).unwrap();
+            let content = if meta.is_dir() {
+                stack.push(path.clone());
+                String::new()
+            } else if meta.is_symlink() {
+                fs::read_link(&path).unwrap().display().to_string()
+            } else {
+                Id::of(&fs::read(&path).unwrap()).to_string()
+            };
+            let links = if meta.is_dir() { 0 } else { meta.nlink() };
+            let seen = format!("{:o} {}.{} {links} {content}", meta.mode(), meta.mtime(), meta.mtime_nsec());
+            found.insert(path.strip_prefix(dir).unwrap().to_owned(), seen);
+        }
+    }
+    found
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_was_backed_up_comes_back() {
+    for threads in [Threads::Inline, Threads::Workers(3.try_into().unwrap())] {
+        let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+        make_source(source.path());
+        let vault = vault().await;
+        let done = back_up(&vault, source.path(), threads).await;
+        assert_eq!(done.problems, []);
+        assert_eq!(done.summary.files_new, 306);
+        let restored = restore(&vault, done.written.tree, options(target.path(), &done.written)).await;
+        assert_eq!(restored.problems, []);
+        assert_eq!(restored.summary.files, 306);
+        assert_eq!(picture(source.path()), picture(target.path()));
+        let hole = fs::metadata(target.path().join("hole")).unwrap();
+        assert_eq!((hole.len(), hole.blocks()), (5 << 20, 0));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_did_not_change_is_not_read_again() {
+    let source = tempfile::tempdir().unwrap();
+    make_source(source.path());
+    let vault = vault().await;
+    let first = back_up(&vault, source.path(), Threads::per_processor()).await;
+    let second = back_up(&vault, source.path(), Threads::per_processor()).await;
+    assert_eq!(second.written.tree, first.written.tree);
+    assert_eq!(second.written.parent, first.snapshot);
+    assert_eq!((second.summary.files_unmodified, second.summary.bytes_read), (306, 0));
+    assert_eq!((second.summary.packs_uploaded, second.summary.dirs_changed), (0, 0));
+    fs::write(source.path().join("a/small"), b"other").unwrap();
+    let third = back_up(&vault, source.path(), Threads::per_processor()).await;
+    // Two names of the one file that changed.
+    assert_eq!((third.summary.files_changed, third.summary.bytes_read), (2, 10));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn only_what_differs_is_fetched_and_what_is_extra_stays_or_goes() {
+    let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    make_source(source.path());
+    let vault = vault().await;
+    let done = back_up(&vault, source.path(), Threads::per_processor()).await;
+    restore(&vault, done.written.tree, options(target.path(), &done.written)).await;
+
+    let index = vault.load_index(&Silent).await.unwrap();
+    let refused = options(target.path(), &done.written);
+    let refused = restore::run(&vault, &index, done.written.tree, refused, Arc::new(Silent), Cancel::default()).await;
+    assert!(matches!(refused, Err(restore::RestoreError::NotEmpty { .. })));
+
+    // One damaged byte, one file gone, one extra folder.
+    let large = target.path().join("a/b/large");
+    let mut bytes = fs::read(&large).unwrap();
+    bytes[20 << 20] ^= 1;
+    fs::write(&large, &bytes).unwrap();
+    fs::remove_file(target.path().join("a/b/f100")).unwrap();
+    fs::create_dir_all(target.path().join("extra/below")).unwrap();
+    fs::write(target.path().join("extra/below/file"), b"x").unwrap();
+
+    let rehearse =
+        restore::Options { existing: Existing::Mirror, mode: Mode::Rehearse, ..options(target.path(), &done.written) };
+    let would = restore(&vault, done.written.tree, rehearse).await.summary;
+    assert_eq!(would.deleted, 1);
+    assert!(would.bytes_written > 600 && would.bytes_written <= 8 << 20, "{would:?}");
+    assert!(target.path().join("extra/below/file").exists());
+
+    let over = restore::Options { existing: Existing::Overwrite, ..options(target.path(), &done.written) };
+    let mended = restore(&vault, done.written.tree, over).await;
+    assert_eq!(mended.problems, []);
+    assert!(mended.summary.bytes_fetched < 9 << 20, "{:?}", mended.summary);
+    assert!(target.path().join("extra/below/file").exists());
+
+    let mirror = restore::Options { existing: Existing::Mirror, ..options(target.path(), &done.written) };
+    let mirrored = restore(&vault, done.written.tree, mirror).await;
+    assert_eq!((mirrored.problems, mirrored.summary.deleted), (vec![], 3));
+    assert_eq!(mirrored.summary.bytes_fetched, 0);
+    assert_eq!(picture(source.path()), picture(target.path()));
+}

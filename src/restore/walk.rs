@@ -1,0 +1,642 @@
+//! Walking a snapshot's tree: folders are made on the way in, files gathered into windows, attributes of folders
+//! applied once everything in them is there.
+
+use std::collections::HashMap;
+use std::io;
+use std::os::unix::ffi::OsStrExt;
+use std::path::{Component, Path};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use rustix::fs::FileType;
+
+use super::attributes::Attributes;
+use super::select::Wanted;
+use super::window::{Folder, Piece, State, Target, Window};
+use super::{Existing, Mode, Options, Privileged, RestoreError, Summary, fetch, place, remove};
+use crate::monitor::{Cancel, Monitor, Problem};
+use crate::vault::index::Index;
+use crate::vault::tree::{Node, NodeKind};
+use crate::vault::{BlobKey, Id, Located, TreeSource, Vault, chain};
+
+/// One restore, shared with the threads that fetch.
+pub(super) struct Restore {
+    pub(super) vault: Vault,
+    pub(super) index: Index,
+    pub(super) options: Options,
+    pub(super) monitor: Arc<dyn Monitor>,
+    pub(super) cancel: Cancel,
+    pub(super) handle: tokio::runtime::Handle,
+    pub(super) attributes: Attributes,
+    pub(super) fetched: AtomicU64,
+    pub(super) written: AtomicU64,
+    pub(super) unchanged: AtomicU64,
+    pub(super) files_unchanged: AtomicU64,
+    pub(super) files_lost: AtomicU64,
+    problems: Mutex<Vec<Problem>>,
+    /// A chunk of zeros, as both chunkers cut them, becomes a hole.
+    hole: Id,
+}
+
+/// `above/name`.
+pub(super) fn join(above: &[u8], name: &[u8]) -> Vec<u8> {
+    let mut path = above.to_vec();
+    if path.last() != Some(&b'/') {
+        path.push(b'/');
+    }
+    path.extend_from_slice(name);
+    path
+}
+
+impl Restore {
+    pub(super) fn new(
+        vault: Vault,
+        index: Index,
+        options: Options,
+        monitor: Arc<dyn Monitor>,
+        cancel: Cancel,
+        handle: tokio::runtime::Handle,
+    ) -> Self {
+        let attributes = Attributes::new(options.privileged);
+        Self {
+            vault,
+            index,
+            options,
+            monitor,
+            cancel,
+            handle,
+            attributes,
+            fetched: AtomicU64::new(0),
+            written: AtomicU64::new(0),
+            unchanged: AtomicU64::new(0),
+            files_unchanged: AtomicU64::new(0),
+            files_lost: AtomicU64::new(0),
+            problems: Mutex::new(Vec::new()),
+            hole: Id::of(&vec![0; crate::vault::ZERO_CHUNK]),
+        }
+    }
+
+    /// Lists what could not be restored whole.
+    pub(super) fn problem(&self, path: &[u8], why: impl Into<String>) {
+        let problem = Problem { what: String::from_utf8_lossy(path).into_owned(), why: why.into() };
+        self.monitor.problem(&problem);
+        self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
+    }
+
+    fn writes(&self) -> bool {
+        self.options.mode == Mode::Write
+    }
+
+    /// Restores and returns the figures and what was lost.
+    pub(super) fn run(self, root: Id) -> Result<(Summary, Vec<Problem>), RestoreError> {
+        if self.options.existing == Existing::Mirror && !self.options.selection.is_everything() {
+            return Err(RestoreError::MirrorOfSelection);
+        }
+        self.monitor.stage("restore");
+        let start = self.start(root)?;
+        let target = self.target()?;
+        let summary = {
+            let mut walk = Walk {
+                restore: &self,
+                window: Window::default(),
+                stack: Vec::new(),
+                links: HashMap::new(),
+                summary: Summary::default(),
+            };
+            walk.run(start, target)?;
+            walk.summary
+        };
+        self.notes();
+        let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
+        let summary = Summary {
+            files_unchanged: read(&self.files_unchanged),
+            bytes_unchanged: read(&self.unchanged),
+            bytes_written: if self.writes() { read(&self.written) } else { summary.bytes_written },
+            bytes_fetched: read(&self.fetched),
+            files_lost: read(&self.files_lost),
+            ..summary
+        };
+        Ok((summary, self.problems.into_inner().unwrap_or_else(PoisonError::into_inner)))
+    }
+
+    fn notes(&self) {
+        let owners = self.attributes.owners_left.load(Ordering::Relaxed);
+        if owners > 0 {
+            self.monitor.note(&format!("{owners} entries belong to you now: only root can give files to others"));
+        }
+        let rights = self.attributes.rights_left.load(Ordering::Relaxed);
+        if rights > 0 {
+            self.problem(b"/", format!("{rights} entries lost their setuid or setgid bit or capabilities: restore with --privileged as root to have them"));
+        }
+    }
+
+    /// The tree, or the one file, that the subpath names.
+    fn start(&self, root: Id) -> Result<Start, RestoreError> {
+        let mut at = Start { tree: Some(root), file: None, path: b"/".to_vec() };
+        for part in self.options.subpath.components() {
+            let Component::Normal(name) = part else { continue };
+            let missing = || RestoreError::NoSuchPath { path: self.options.subpath.clone() };
+            let tree = at.tree.ok_or_else(missing)?;
+            let mut nodes = self.handle.block_on(self.vault.open_tree(&self.index, &tree))?;
+            let node = nodes.find_map(|node| match node {
+                Ok(node) if node.name == name.as_bytes() => Some(Ok(node)),
+                Ok(_) => None,
+                Err(error) => Some(Err(error)),
+            });
+            let node = node.ok_or_else(missing)?.map_err(|error| self.vault.damaged_tree(&tree, error))?;
+            at = match node.subtree {
+                Some(tree) if node.kind == NodeKind::Dir => {
+                    Start { tree: Some(tree), file: None, path: join(&at.path, &node.name) }
+                }
+                Some(_) | None => Start { tree: None, file: Some(node), path: at.path },
+            };
+        }
+        Ok(at)
+    }
+
+    /// Opens the target, making it where needed; `None` where it would be made but nothing is written.
+    fn target(&self) -> Result<Option<Folder>, RestoreError> {
+        let path = &self.options.target;
+        let failed = |source| RestoreError::Target { target: path.clone(), source };
+        if self.writes() {
+            std::fs::create_dir_all(path).map_err(failed)?;
+        }
+        let open = match place::open_target(path) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.writes() => return Ok(None),
+            opened => opened.map_err(failed)?,
+        };
+        if self.options.existing == Existing::Refuse && !remove::names(&open).map_err(failed)?.is_empty() {
+            return Err(RestoreError::NotEmpty { target: path.clone() });
+        }
+        Ok(Some(Folder { open, path: b"/".to_vec() }))
+    }
+}
+
+/// Where in the snapshot the restore starts.
+struct Start {
+    tree: Option<Id>,
+    file: Option<Node>,
+    path: Vec<u8>,
+}
+
+/// A folder on the way.
+struct Frame {
+    nodes: TreeSource,
+    tree: Id,
+    /// In the snapshot.
+    path: Vec<u8>,
+    /// Open, once something is written in it; none while only looking or not yet made.
+    folder: Option<Arc<Folder>>,
+    /// Made by this restore: nothing can be in its way.
+    fresh: bool,
+    /// The folder's own attributes, applied when it is left; none at the target itself.
+    node: Option<Node>,
+    wanted: Wanted,
+    /// When deleting: the names that the snapshot has here; none where nothing may be deleted.
+    names: Option<Vec<Vec<u8>>>,
+}
+
+struct Walk<'r> {
+    restore: &'r Restore,
+    window: Window,
+    stack: Vec<Frame>,
+    /// First names of files with several, by device and inode.
+    links: HashMap<(u64, u64), Vec<Vec<u8>>>,
+    summary: Summary,
+}
+
+impl Walk<'_> {
+    fn run(&mut self, start: Start, target: Option<Folder>) -> Result<(), RestoreError> {
+        let target = target.map(Arc::new);
+        if let Some(node) = start.file {
+            let folder = target.clone();
+            if let Some(folder) = &folder
+                && self.restore.writes()
+            {
+                self.entry_in(folder, node, false);
+            } else {
+                self.count(&node);
+            }
+            return self.flush();
+        }
+        if let Some(tree) = start.tree {
+            let wanted = self.restore.options.selection.wants(&start.path, true, Wanted::Below);
+            let nodes = self.restore.handle.block_on(self.restore.vault.open_tree(&self.restore.index, &tree))?;
+            let names = self.mirrors(&start.path).then(Vec::new);
+            // An empty target has nothing in the way.
+            let fresh = self.restore.options.existing == Existing::Refuse;
+            let frame = Frame { nodes, tree, path: start.path, folder: target, fresh, node: None, wanted, names };
+            self.stack.push(frame);
+        }
+        while let Some(frame) = self.stack.last_mut() {
+            if self.restore.cancel.is_cancelled() {
+                return Err(RestoreError::Cancelled);
+            }
+            match frame.nodes.next() {
+                None => self.leave()?,
+                Some(Ok(node)) => self.visit(node)?,
+                Some(Err(error)) => {
+                    // What came before is kept; what cannot be read is lost, and nothing is deleted.
+                    frame.names = None;
+                    let what = if error.is_final() { "the rest of this folder" } else { "an entry of this folder" };
+                    let why = format!("{what} is lost: tree {}: {}", frame.tree.short(), chain(&error));
+                    let (path, ends) = (frame.path.clone(), error.is_final());
+                    self.restore.problem(&path, why);
+                    if ends {
+                        self.leave()?;
+                    }
+                }
+            }
+        }
+        self.flush()?;
+        if self.restore.cancel.is_cancelled() { Err(RestoreError::Cancelled) } else { Ok(()) }
+    }
+
+    /// Whether what the snapshot does not have in this folder is deleted: only within the paths that were backed up
+    /// whole, never in a folder that merely leads to them.
+    fn mirrors(&self, path: &[u8]) -> bool {
+        let options = &self.restore.options;
+        let path = Path::new(std::ffi::OsStr::from_bytes(path));
+        options.existing == Existing::Mirror && options.whole.iter().any(|whole| path.starts_with(whole))
+    }
+
+    fn frame(&mut self) -> &mut Frame {
+        self.stack.last_mut().expect("an entry is visited while its folder is on the stack")
+    }
+
+    fn visit(&mut self, node: Node) -> Result<(), RestoreError> {
+        let restore = self.restore;
+        let frame = self.frame();
+        let path = join(&frame.path, &node.name);
+        let wanted = restore.options.selection.wants(&path, node.kind == NodeKind::Dir, frame.wanted);
+        if let Some(names) = &mut frame.names {
+            names.push(node.name.clone());
+        }
+        match (wanted, node.kind) {
+            (Wanted::No, _) => Ok(()),
+            (_, NodeKind::Dir) => self.enter(node, path, wanted),
+            (Wanted::Below, _) => Ok(()),
+            (Wanted::Yes, _) => {
+                if !restore.writes() {
+                    return self.look(node);
+                }
+                let Some((folder, fresh)) = self.folder() else { return Ok(()) };
+                self.entry_in(&folder, node, fresh);
+                if self.window.is_full() { self.flush() } else { Ok(()) }
+            }
+        }
+    }
+
+    fn enter(&mut self, node: Node, path: Vec<u8>, wanted: Wanted) -> Result<(), RestoreError> {
+        let restore = self.restore;
+        if let Some(error) = &node.error {
+            restore.problem(&path, format!("restored as the backup has it, which says: {error}"));
+        }
+        let Some(tree) = node.subtree else {
+            restore.problem(&path, "the snapshot has no tree for this folder");
+            return Ok(());
+        };
+        let names = (self.mirrors(&path) && node.error.is_none()).then(Vec::new);
+        let nodes = match restore.handle.block_on(restore.vault.open_tree(&restore.index, &tree)) {
+            Ok(nodes) => nodes,
+            Err(error) => {
+                restore.problem(&path, format!("this folder is lost: {}", chain(&error)));
+                return Ok(());
+            }
+        };
+        let looked = if restore.writes() { None } else { self.look_into(&node) };
+        self.stack.push(Frame { nodes, tree, path, folder: looked, fresh: false, node: Some(node), wanted, names });
+        if wanted == Wanted::Yes {
+            self.summary.dirs += 1;
+            if restore.writes() {
+                self.folder();
+            }
+        }
+        Ok(())
+    }
+
+    /// The folder on top of the stack, made together with those above it when it is not there yet.
+    fn folder(&mut self) -> Option<(Arc<Folder>, bool)> {
+        let first = self.stack.iter().rposition(|frame| frame.folder.is_some())?;
+        for at in first + 1..self.stack.len() {
+            let (above, fresh) = {
+                let above = &self.stack[at - 1];
+                (above.folder.clone()?, above.fresh)
+            };
+            let frame = &mut self.stack[at];
+            let name = frame.node.as_ref().map(|node| node.name.clone())?;
+            match folder_in(self.restore, &above, &name, fresh) {
+                Ok((open, made)) => {
+                    frame.folder = Some(Arc::new(Folder { open, path: frame.path.clone() }));
+                    frame.fresh = made;
+                }
+                Err(error) => {
+                    let path = frame.path.clone();
+                    self.restore.problem(&path, format!("the folder and all in it are not restored: {error}"));
+                    // Nothing below can be restored: skip to its end.
+                    self.stack.truncate(at);
+                    return None;
+                }
+            }
+        }
+        self.stack.last().and_then(|frame| Some((frame.folder.clone()?, frame.fresh)))
+    }
+
+    fn leave(&mut self) -> Result<(), RestoreError> {
+        let Some(frame) = self.stack.pop() else { return Ok(()) };
+        let Some(folder) = frame.folder else { return Ok(()) };
+        if let Some(names) = frame.names {
+            self.delete_others(&folder, names);
+        }
+        if self.restore.writes() {
+            let node = frame.node.filter(|_| frame.fresh || frame.wanted == Wanted::Yes);
+            self.window.left.push((folder, node));
+        }
+        if self.window.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    fn delete_others(&mut self, folder: &Folder, mut kept: Vec<Vec<u8>>) {
+        kept.sort_unstable();
+        let names = match remove::names(&folder.open) {
+            Ok(names) => names,
+            Err(error) => return self.restore.problem(&folder.path, format!("cannot be listed: {error}")),
+        };
+        for name in names.into_iter().filter(|name| kept.binary_search(name).is_err()) {
+            if !self.restore.writes() {
+                self.summary.deleted += 1;
+                continue;
+            }
+            match remove::all(&folder.open, &name) {
+                Ok(deleted) => self.summary.deleted += deleted,
+                Err(error) => self.restore.problem(&join(&folder.path, &name), format!("cannot be deleted: {error}")),
+            }
+        }
+    }
+
+    fn count(&mut self, node: &Node) {
+        match node.kind {
+            NodeKind::File => {
+                self.summary.files += 1;
+                self.summary.bytes += node.size;
+            }
+            NodeKind::Dir => self.summary.dirs += 1,
+            NodeKind::Symlink | NodeKind::Dev | NodeKind::CharDev | NodeKind::Fifo | NodeKind::Socket => {
+                self.summary.others += 1;
+            }
+        }
+        self.restore.monitor.total(self.summary.files, self.summary.bytes);
+    }
+
+    /// Counts what would be written, comparing with what is there.
+    fn look(&mut self, node: Node) -> Result<(), RestoreError> {
+        self.count(&node);
+        if node.kind != NodeKind::File {
+            return Ok(());
+        }
+        let there = self.frame().folder.clone();
+        let stat = there.as_ref().and_then(|folder| place::look(&folder.open, &node.name).ok().flatten());
+        let regular = stat.is_some_and(|stat| place::kind(&stat) == FileType::RegularFile);
+        let (Some(folder), true) = (there, regular) else {
+            self.summary.bytes_written += node.size;
+            return Ok(());
+        };
+        self.pieces(&folder, node, true);
+        if self.window.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    fn look_into(&mut self, node: &Node) -> Option<Arc<Folder>> {
+        let frame = self.frame();
+        let (folder, path) = (frame.folder.clone()?, join(&frame.path, &node.name));
+        place::open_dir(&folder.open, &node.name).ok().map(|open| Arc::new(Folder { open, path }))
+    }
+
+    /// Restores one entry that is not a folder.
+    fn entry_in(&mut self, folder: &Arc<Folder>, node: Node, fresh: bool) {
+        self.count(&node);
+        let path = join(&folder.path, &node.name);
+        if let Err(error) = self.entry(folder, node, fresh, &path) {
+            self.restore.problem(&path, format!("not restored: {error}"));
+        }
+    }
+
+    fn entry(&mut self, folder: &Arc<Folder>, node: Node, fresh: bool, path: &[u8]) -> io::Result<()> {
+        let restore = self.restore;
+        let there = if fresh { None } else { place::look(&folder.open, &node.name)? };
+        let kind = match node.kind {
+            NodeKind::File => return self.file(folder, node, there.as_ref()),
+            NodeKind::Symlink => FileType::Symlink,
+            NodeKind::Fifo => FileType::Fifo,
+            NodeKind::Dev => FileType::BlockDevice,
+            NodeKind::CharDev => FileType::CharacterDevice,
+            NodeKind::Socket | NodeKind::Dir => return Ok(()),
+        };
+        if matches!(node.kind, NodeKind::Dev | NodeKind::CharDev) && restore.options.privileged == Privileged::Leave {
+            restore.problem(path, "left out: device nodes are only restored with --privileged");
+            return Ok(());
+        }
+        if let Some(first) = self.linked(folder, &node) {
+            self.window.links.push((folder.clone(), node, first));
+            return Ok(());
+        }
+        if there.is_some() {
+            clear(restore, folder, &node.name)?;
+        }
+        if kind == FileType::Symlink {
+            place::make_symlink(&folder.open, &node.name, &node.linktarget)?;
+        } else {
+            place::make_node(&folder.open, &node.name, kind, node.device)?;
+        }
+        for why in restore.attributes.apply_at(&folder.open, &node) {
+            restore.problem(path, why);
+        }
+        restore.monitor.advance(1, 0);
+        Ok(())
+    }
+
+    /// For a file with several names: the first one's path when this is another, which is noted when this is the first.
+    fn linked(&mut self, folder: &Folder, node: &Node) -> Option<Vec<Vec<u8>>> {
+        if node.links < 2 {
+            return None;
+        }
+        let base = self.stack.first().map_or(0, |frame| if frame.path == b"/" { 0 } else { frame.path.len() });
+        let below = folder.path.get(base..).unwrap_or_default();
+        let mut path: Vec<Vec<u8>> =
+            below.split(|b| *b == b'/').filter(|p| !p.is_empty()).map(<[u8]>::to_vec).collect();
+        path.push(node.name.clone());
+        match self.links.entry((node.device_id, node.inode)) {
+            std::collections::hash_map::Entry::Occupied(first) => Some(first.get().clone()),
+            std::collections::hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(path);
+                None
+            }
+        }
+    }
+
+    fn file(&mut self, folder: &Arc<Folder>, node: Node, there: Option<&rustix::fs::Stat>) -> io::Result<()> {
+        if let Some(first) = self.linked(folder, &node) {
+            self.window.links.push((folder.clone(), node, first));
+            return Ok(());
+        }
+        let mut exists = false;
+        if let Some(stat) = there {
+            // A file with other names is not written in place, as they may lie outside the target: it stays only if it
+            // is what it should be.
+            exists = place::kind(stat) == FileType::RegularFile
+                && match stat.st_nlink {
+                    1 => place::open_file(&folder.open, &node.name, true).is_ok(),
+                    links => links == node.links && self.same_content(folder, &node),
+                };
+            if !exists {
+                clear(self.restore, folder, &node.name)?;
+            }
+        }
+        self.pieces(folder, node, exists);
+        Ok(())
+    }
+
+    fn same_content(&self, folder: &Folder, node: &Node) -> bool {
+        let (places, size, lost) = self.places(node);
+        let Ok(file) = place::open_file(&folder.open, &node.name, false) else { return false };
+        let mut buffer = Vec::new();
+        lost.is_none()
+            && file.metadata().is_ok_and(|meta| meta.len() == size)
+            && places.iter().all(|(id, located, at)| fetch::holds(&file, *id, located.plain_len(), *at, &mut buffer))
+    }
+
+    /// Adds a file's pieces to the window, and to further ones when they do not fit.
+    fn pieces(&mut self, folder: &Arc<Folder>, node: Node, exists: bool) {
+        let restore = self.restore;
+        let (places, size, lost) = self.places(&node);
+        let holes = |piece: &(Id, Located, u64)| !exists && piece.0 == restore.hole;
+        let missing = places.iter().filter(|piece| !holes(piece)).count() as u64;
+        let state = State { exists, missing, lost, ..State::default() };
+        let target = Arc::new(Target { folder: folder.clone(), node, size, state: Mutex::new(state) });
+        let mut file = self.window.file(target.clone());
+        if missing == 0 {
+            if restore.writes() {
+                fetch::finish(restore, &target, &mut fetch::lock(&target));
+            }
+            restore.monitor.advance(0, size);
+            return;
+        }
+        for (id, located, at) in places {
+            if !exists && id == restore.hole {
+                restore.monitor.advance(0, located.plain_len());
+                continue;
+            }
+            self.window.pieces.push(Piece { id, located, file, at, compare: exists });
+            self.window.bytes += located.plain_len();
+            if self.window.is_full() {
+                self.fetch();
+                file = self.window.file(target.clone());
+            }
+        }
+    }
+
+    /// Where each chunk of a file goes, and the file's size. A chunk that no index file names is lost; the ones after it
+    /// have their places as long as the size tells how long it was.
+    fn places(&self, node: &Node) -> (Vec<(Id, Located, u64)>, u64, Option<String>) {
+        let found: Vec<_> = node.content.iter().map(|id| (*id, self.restore.index.get(BlobKey::data(*id)))).collect();
+        let known: u64 = found.iter().filter_map(|(_, located)| located.map(|l| l.plain_len())).sum();
+        let unknown = found.iter().filter(|(_, located)| located.is_none()).count();
+        let (mut at, mut places, mut lost) = (0, Vec::with_capacity(found.len()), None);
+        for (id, located) in found {
+            match located {
+                Some(located) => {
+                    places.push((id, located, at));
+                    at += located.plain_len();
+                }
+                None => {
+                    lost.get_or_insert_with(|| {
+                        format!("{unknown} of its blobs, first {}, are in no index", id.short())
+                    });
+                    if unknown > 1 {
+                        break;
+                    }
+                    at += node.size.saturating_sub(known);
+                }
+            }
+        }
+        let size = if unknown == 0 { at } else { node.size };
+        (places, size, lost)
+    }
+
+    /// Fetches and writes the window's pieces.
+    fn fetch(&mut self) {
+        fetch::compare(self.restore, &mut self.window);
+        if self.restore.writes() {
+            fetch::window(self.restore, &mut self.window);
+        } else {
+            let bytes: u64 = self.window.pieces.iter().map(|piece| piece.located.plain_len()).sum();
+            self.summary.bytes_written += bytes;
+            self.window.pieces.clear();
+        }
+        self.window.files.clear();
+        self.window.bytes = 0;
+    }
+
+    /// Finishes the window: pieces, then hard links, then the attributes of folders that were left.
+    fn flush(&mut self) -> Result<(), RestoreError> {
+        if self.window.is_empty() {
+            return Ok(());
+        }
+        self.fetch();
+        if self.restore.cancel.is_cancelled() {
+            return Err(RestoreError::Cancelled);
+        }
+        let window = std::mem::take(&mut self.window);
+        for (folder, node, first) in window.links {
+            let path = join(&folder.path, &node.name);
+            if let Err(error) = self.link(&folder, &node, &first) {
+                self.restore.problem(&path, format!("not linked to its first name: {error}"));
+            }
+        }
+        for (folder, node) in window.left {
+            if let Some(node) = node {
+                for why in self.restore.attributes.apply(&folder.open, &node, true) {
+                    self.restore.problem(&folder.path, why);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn link(&self, folder: &Folder, node: &Node, first: &[Vec<u8>]) -> io::Result<()> {
+        let Some((name, way)) = first.split_last() else { return Ok(()) };
+        let mut open = place::open_target(&self.restore.options.target)?;
+        for part in way {
+            open = place::open_dir(&open, part)?;
+        }
+        let stat = place::look(&open, name)?.ok_or(io::ErrorKind::NotFound)?;
+        if let Some(there) = place::look(&folder.open, &node.name)? {
+            if (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino) {
+                return Ok(());
+            }
+            clear(self.restore, folder, &node.name)?;
+        }
+        place::make_link(&open, name, &folder.open, &node.name)?;
+        self.restore.monitor.advance(1, node.size);
+        Ok(())
+    }
+}
+
+/// Opens a folder, making it where needed; true when it was made.
+fn folder_in(restore: &Restore, above: &Folder, name: &[u8], fresh: bool) -> io::Result<(std::os::fd::OwnedFd, bool)> {
+    if !fresh && let Some(stat) = place::look(&above.open, name)? {
+        if place::kind(&stat) == FileType::Directory {
+            return Ok((place::open_dir(&above.open, name)?, false));
+        }
+        clear(restore, above, name)?;
+    }
+    Ok((place::make_dir(&above.open, name)?, true))
+}
+
+/// Removes what stands in the way. A folder with something in it is removed only where deleting was asked for.
+fn clear(restore: &Restore, folder: &Folder, name: &[u8]) -> io::Result<()> {
+    let Some(stat) = place::look(&folder.open, name)? else { return Ok(()) };
+    match (place::kind(&stat) == FileType::Directory, restore.options.existing) {
+        (false, _) => place::unlink(&folder.open, name),
+        (true, Existing::Mirror) => remove::all(&folder.open, name).map(drop),
+        (true, Existing::Overwrite | Existing::Refuse) => place::remove_dir(&folder.open, name),
+    }
+}

@@ -1,0 +1,162 @@
+//! A window: files whose blobs are fetched together, pack by pack.
+//!
+//! A window is bounded in bytes, blobs and open folders, which bounds memory and descriptors whatever the snapshot's
+//! size. A backup writes packs in the order of the walk, so a window's blobs lie in few packs.
+
+use std::collections::HashSet;
+use std::fs::File;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex};
+
+use crate::vault::tree::Node;
+use crate::vault::{Id, Located};
+
+/// Bytes of files in a window; a larger file is spread over several.
+pub(super) const BYTES: u64 = 512 << 20;
+/// Pieces in a window.
+pub(super) const PIECES: usize = 100_000;
+/// Folders that a window holds open.
+pub(super) const FOLDERS: usize = 400;
+/// Bytes fetched in one range.
+const RANGE: u64 = 8 << 20;
+/// Bytes between two needed blobs that are fetched along rather than asked for apart.
+const GAP: u64 = 128 << 10;
+
+/// A folder of the target that is being filled.
+#[derive(Debug)]
+pub(super) struct Folder {
+    pub(super) open: OwnedFd,
+    /// In the snapshot, for messages and links.
+    pub(super) path: Vec<u8>,
+}
+
+/// A regular file that is being written.
+#[derive(Debug)]
+pub(super) struct Target {
+    pub(super) folder: Arc<Folder>,
+    pub(super) node: Node,
+    /// Bytes of all its pieces.
+    pub(super) size: u64,
+    pub(super) state: Mutex<State>,
+}
+
+/// How far a file has come.
+#[derive(Debug, Default)]
+pub(super) struct State {
+    pub(super) file: Option<File>,
+    /// The file was there before and is overwritten in place.
+    pub(super) exists: bool,
+    /// Pieces still to come, in this window and later ones.
+    pub(super) missing: u64,
+    /// Pieces that the file had already.
+    pub(super) kept: u64,
+    /// Why it is not whole.
+    pub(super) lost: Option<String>,
+    pub(super) lost_pieces: u64,
+}
+
+/// A blob to be written at a place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Piece {
+    pub(super) id: Id,
+    pub(super) located: Located,
+    /// Into `Window::files`.
+    pub(super) file: usize,
+    /// First byte in the file.
+    pub(super) at: u64,
+    /// Compare with what is in the file before fetching.
+    pub(super) compare: bool,
+}
+
+/// Pieces that lie near each other in one pack, fetched as one range.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) pack: Id,
+    pub(super) start: u64,
+    pub(super) end: u64,
+    /// Sorted by offset in the pack.
+    pub(super) pieces: Vec<Piece>,
+}
+
+/// Files and pieces that are fetched together.
+#[derive(Debug, Default)]
+pub(super) struct Window {
+    pub(super) files: Vec<Arc<Target>>,
+    pub(super) pieces: Vec<Piece>,
+    pub(super) bytes: u64,
+    /// Hard links to be made once their files are there: folder, node, and the first name's path below the target.
+    pub(super) links: Vec<(Arc<Folder>, Node, Vec<Vec<u8>>)>,
+    /// Folders that the walk has left, with the attributes that they get after the files in them.
+    pub(super) left: Vec<(Arc<Folder>, Option<Node>)>,
+    folders: HashSet<usize>,
+}
+
+impl Window {
+    /// Adds a file; its pieces follow.
+    pub(super) fn file(&mut self, target: Arc<Target>) -> usize {
+        self.folders.insert(Arc::as_ptr(&target.folder) as usize);
+        self.files.push(target);
+        self.files.len() - 1
+    }
+
+    pub(super) fn is_full(&self) -> bool {
+        self.bytes >= BYTES || self.pieces.len() >= PIECES || self.folders.len() + self.left.len() >= FOLDERS
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.files.is_empty() && self.links.is_empty() && self.left.is_empty()
+    }
+
+    /// The pieces as ranges to fetch, in order of pack and offset.
+    pub(super) fn groups(&mut self) -> Vec<Group> {
+        let mut pieces = std::mem::take(&mut self.pieces);
+        pieces.sort_unstable_by_key(|piece| (piece.located.pack, piece.located.offset, piece.file, piece.at));
+        let mut groups: Vec<Group> = Vec::new();
+        for piece in pieces {
+            let start = u64::from(piece.located.offset);
+            let end = start + u64::from(piece.located.length);
+            match groups.last_mut() {
+                Some(group)
+                    if group.pack == piece.located.pack
+                        && start <= group.end + GAP
+                        && end.max(group.end) - group.start <= RANGE =>
+                {
+                    group.end = group.end.max(end);
+                    group.pieces.push(piece);
+                }
+                Some(_) | None => groups.push(Group { pack: piece.located.pack, start, end, pieces: vec![piece] }),
+            }
+        }
+        groups
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn piece(pack: u8, offset: u32, length: u32) -> Piece {
+        let located = Located { pack: Id([pack; 32]), offset, length, uncompressed: None };
+        Piece { id: Id([offset as u8; 32]), located, file: 0, at: 0, compare: false }
+    }
+
+    #[test]
+    fn near_pieces_are_one_range() {
+        let pieces =
+            vec![piece(1, 5_000_000, 100), piece(2, 0, 10), piece(1, 0, 100), piece(1, 100, 50), piece(1, 100, 50)];
+        let mut window = Window { pieces, ..Window::default() };
+        let groups = window.groups();
+        let shape: Vec<_> = groups.iter().map(|g| (g.pack.0[0], g.start, g.end, g.pieces.len())).collect();
+        assert_eq!(shape, [(1, 0, 150, 3), (1, 5_000_000, 5_000_100, 1), (2, 0, 10, 1)]);
+        assert!(window.pieces.is_empty());
+    }
+
+    #[test]
+    fn a_range_stays_within_its_bound() {
+        let pieces = (0..40).map(|n| piece(1, n << 20, 1 << 20)).collect();
+        let mut window = Window { pieces, ..Window::default() };
+        let groups = window.groups();
+        assert_eq!(groups.len(), 5);
+        assert!(groups.iter().all(|g| g.end - g.start <= RANGE));
+    }
+}

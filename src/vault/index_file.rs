@@ -1,0 +1,174 @@
+//! Index files: which blobs lie in which packs, as JSON.
+//!
+//! What they say is compared with what can be before anybody relies on it. Fields of other tools (`supersedes`,
+//! `packs_to_delete`) are ignored.
+
+use std::num::NonZeroU32;
+
+use serde::{Deserialize, Serialize};
+
+use super::blob::{BlobKey, BlobType, Located};
+use super::id::Id;
+use super::index::PackContents;
+use super::pack::{PackError, plausible};
+
+/// Blobs after which an index file is written, as stock tools do.
+pub const BLOBS_PER_FILE: usize = 50_000;
+
+#[derive(Serialize)]
+struct FileOut<'a> {
+    packs: Vec<PackOut<'a>>,
+}
+
+#[derive(Serialize)]
+struct PackOut<'a> {
+    id: Id,
+    #[serde(serialize_with = "write_blobs")]
+    blobs: &'a [(BlobKey, Located)],
+}
+
+#[derive(Deserialize)]
+struct FileIn {
+    #[serde(default)]
+    packs: Option<Vec<Checked>>,
+}
+
+/// A pack that was checked as soon as it was read, so that only one at a time exists twice.
+#[derive(Deserialize)]
+#[serde(try_from = "PackIn")]
+struct Checked(PackContents);
+
+#[derive(Deserialize)]
+struct PackIn {
+    id: Id,
+    blobs: Vec<Blob>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Blob {
+    id: Id,
+    #[serde(rename = "type")]
+    kind: BlobType,
+    offset: u32,
+    length: u32,
+    #[serde(default, skip_serializing_if = "is_zero")]
+    uncompressed_length: u32,
+}
+
+impl TryFrom<PackIn> for Checked {
+    type Error = PackError;
+
+    fn try_from(raw: PackIn) -> Result<Self, PackError> {
+        let blobs = raw.blobs.into_iter().map(|blob| {
+            let uncompressed = NonZeroU32::new(blob.uncompressed_length);
+            plausible(blob.kind, blob.length, uncompressed)?;
+            if blob.offset.checked_add(blob.length).is_none() {
+                return Err(PackError::Implausible(u64::from(blob.offset) + u64::from(blob.length)));
+            }
+            let at = Located { pack: raw.id, offset: blob.offset, length: blob.length, uncompressed };
+            Ok((BlobKey { kind: blob.kind, id: blob.id }, at))
+        });
+        Ok(Self(PackContents { id: raw.id, blobs: blobs.collect::<Result<_, _>>()? }))
+    }
+}
+
+/// The JSON of an index file that lists these packs.
+pub fn encode(packs: &[PackContents]) -> Result<Vec<u8>, serde_json::Error> {
+    let packs = packs.iter().map(|pack| PackOut { id: pack.id, blobs: &pack.blobs }).collect();
+    serde_json::to_vec(&FileOut { packs })
+}
+
+/// The packs that an index file lists. Fails as a whole when one blob in it cannot be.
+pub fn decode(json: &[u8]) -> Result<Vec<PackContents>, serde_json::Error> {
+    let file: FileIn = serde_json::from_slice(json)?;
+    Ok(file.packs.unwrap_or_default().into_iter().map(|pack| pack.0).collect())
+}
+
+fn write_blobs<S: serde::Serializer>(blobs: &&[(BlobKey, Located)], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.collect_seq(blobs.iter().map(|(key, at)| Blob {
+        id: key.id,
+        kind: key.kind,
+        offset: at.offset,
+        length: at.length,
+        uncompressed_length: at.uncompressed.map_or(0, NonZeroU32::get),
+    }))
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn contents(pack: u8, blobs: &[(u8, bool, u32, u32)]) -> PackContents {
+        let pack = Id([pack; 32]);
+        let mut offset = 0;
+        let blobs = blobs.iter().map(|&(id, tree, length, uncompressed)| {
+            let kind = if tree { BlobType::Tree } else { BlobType::Data };
+            let at = Located { pack, offset, length, uncompressed: NonZeroU32::new(uncompressed) };
+            offset += length;
+            (BlobKey { kind, id: Id([id; 32]) }, at)
+        });
+        PackContents { id: pack, blobs: blobs.collect() }
+    }
+
+    #[test]
+    fn it_is_written_as_restic_writes_it() {
+        let json = encode(&[contents(0xaa, &[(1, false, 40, 0), (2, true, 50, 99)])]).unwrap();
+        let want = format!(
+            r#"{{"packs":[{{"id":"{}","blobs":[{{"id":"{}","type":"data","offset":0,"length":40}},{{"id":"{}","type":"tree","offset":40,"length":50,"uncompressed_length":99}}]}}]}}"#,
+            "aa".repeat(32),
+            "01".repeat(32),
+            "02".repeat(32)
+        );
+        assert_eq!(String::from_utf8(json).unwrap(), want);
+    }
+
+    #[test]
+    fn what_other_tools_add_is_ignored() {
+        let json = format!(
+            r#"{{"supersedes":["{0}"],"packs":[{{"id":"{0}","blobs":[{{"type":"data","id":"{0}","offset":0,"length":32,"uncompressed_length":0}}],"time":null}}],"packs_to_delete":[{{"id":"x"}}]}}"#,
+            "aa".repeat(32)
+        );
+        assert_eq!(decode(json.as_bytes()).unwrap(), [contents(0xaa, &[(0xaa, false, 32, 0)])]);
+        for empty in ["{}", r#"{"packs":null}"#, r#"{"packs":[]}"#] {
+            assert_eq!(decode(empty.as_bytes()).unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn a_blob_that_cannot_be_condemns_the_file() {
+        let good = String::from_utf8(encode(&[contents(1, &[(1, true, 40, 99)])]).unwrap()).unwrap();
+        assert!(decode(good.as_bytes()).is_ok());
+        for (from, to) in [
+            (r#""length":40"#, r#""length":31"#),
+            (r#""length":40"#, r#""length":-1"#),
+            (r#""offset":0"#, r#""offset":4294967295"#),
+            (r#""offset":0"#, r#""offset":4294967296"#),
+            (":99", ":4000000000"),
+            (r#""tree""#, r#""leaf""#),
+            ("0101", "01zz"),
+            ("]}]}", "]}]"),
+        ] {
+            assert!(decode(good.replacen(from, to, 1).as_bytes()).is_err(), "{from} to {to}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_written_is_read(packs in prop::collection::vec(
+            (any::<u8>(), prop::collection::vec((any::<u8>(), any::<bool>(), 33u32..100_000, 0u32..1000), 0..20)), 0..5)
+        ) {
+            let packs: Vec<_> = packs.iter().map(|(id, blobs)| contents(*id, blobs)).collect();
+            prop_assert_eq!(decode(&encode(&packs).unwrap()).unwrap(), packs);
+        }
+
+        #[test]
+        fn noise_is_refused_without_a_panic(noise in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert!(decode(&noise).is_err());
+        }
+    }
+}
