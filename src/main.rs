@@ -1,3 +1,7 @@
-//! The `drctl` binary.
+//! The `drctl` binary: everything it does is in the library.
 
-fn main() {}
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    drctl::cli::main()
+}

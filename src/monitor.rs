@@ -4,7 +4,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 /// Something that went wrong with one thing while the rest went on. Any problem makes the run *partial*.
-#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
+#[derive(Debug, Clone, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 pub struct Problem {
     /// The path or object, raw bytes rendered lossily; escaped for a terminal by the face that prints it.
     pub what: String,

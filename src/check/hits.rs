@@ -113,8 +113,10 @@ impl Walk<'_> {
 
     async fn open(&self, tree: Id) -> Open {
         let mut open = Open { tree, hits: HashMap::new(), children: Vec::new() };
-        let mut hit = |key: &BlobKey, path: &str| {
-            for object in self.bad.get(key).into_iter().flatten() {
+        let mut hit = |keys: &mut dyn Iterator<Item = BlobKey>, path: &str| {
+            // A file that needs several blobs of one damaged pack is one file.
+            let objects: HashSet<_> = keys.filter_map(|key| self.bad.get(&key)).flatten().collect();
+            for object in objects {
                 let paths = open.hits.entry(*object).or_default();
                 paths.count += 1;
                 if paths.listed.len() < LISTED {
@@ -122,14 +124,11 @@ impl Walk<'_> {
                 }
             }
         };
-        hit(&BlobKey::tree(tree), "/ (the folder and all in it)");
+        hit(&mut std::iter::once(BlobKey::tree(tree)), "/ (the folder and all in it)");
         let Ok(nodes) = self.vault.open_tree(self.index, &tree).await else { return open };
         for node in nodes.map_while(Result::ok) {
             let name = String::from_utf8_lossy(&node.name).into_owned();
-            let mut seen = HashSet::new();
-            for id in node.content.iter().filter(|id| seen.insert(**id)) {
-                hit(&BlobKey::data(*id), &format!("/{name}"));
-            }
+            hit(&mut node.content.iter().map(|id| BlobKey::data(*id)), &format!("/{name}"));
             if let (NodeKind::Dir, Some(below)) = (node.kind, node.subtree) {
                 open.children.push((name, below));
             }

@@ -35,10 +35,12 @@ pub enum ReadData {
     /// The packs whose id falls into part `part` (from 1) of `of`.
     Part {
         /// From 1 to `of`.
-        part: u8,
+        part: u32,
         /// How many parts there are.
-        of: u8,
+        of: u32,
     },
+    /// About so many bytes, drawn at random.
+    Bytes(u64),
 }
 
 /// How to check.

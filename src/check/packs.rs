@@ -51,23 +51,34 @@ pub(super) fn choose(packs: Vec<(Id, u64)>, which: ReadData, random: &dyn Random
         ReadData::None => Vec::new(),
         ReadData::All => packs,
         ReadData::Part { part, of } => {
-            packs.into_iter().filter(|(id, _)| id.0[0] % of.max(1) == part.saturating_sub(1)).collect()
+            let number = |id: &Id| u32::from_be_bytes([id.0[0], id.0[1], id.0[2], id.0[3]]);
+            packs.into_iter().filter(|(id, _)| number(id) % of.max(1) == part.saturating_sub(1)).collect()
         }
+        // At least one: a share of a small vault is not nothing.
         ReadData::Share { per_mille } => {
-            // Drawn without replacement, and at least one: a share of a small vault is not nothing.
-            let mut drawn: Vec<(u64, (Id, u64))> = packs
-                .into_iter()
-                .map(|pack| {
-                    let mut ticket = [0; 8];
-                    random.fill(&mut ticket);
-                    (u64::from_le_bytes(ticket), pack)
-                })
-                .collect();
-            drawn.sort_unstable();
-            let count = (drawn.len() * usize::from(per_mille)).div_ceil(1000);
-            drawn.into_iter().take(count).map(|(_, pack)| pack).collect()
+            let count = (packs.len() * usize::from(per_mille)).div_ceil(1000);
+            drawn(packs, random).take(count).collect()
         }
+        ReadData::Bytes(bytes) => drawn(packs, random)
+            .scan(0, |before, pack| {
+                let fits = *before < bytes;
+                *before += pack.1;
+                fits.then_some(pack)
+            })
+            .collect(),
     }
+}
+
+/// All packs in random order.
+fn drawn(packs: Vec<(Id, u64)>, random: &dyn Random) -> impl Iterator<Item = (Id, u64)> {
+    let ticket = |pack| {
+        let mut ticket = [0; 8];
+        random.fill(&mut ticket);
+        (u64::from_le_bytes(ticket), pack)
+    };
+    let mut drawn: Vec<(u64, (Id, u64))> = packs.into_iter().map(ticket).collect();
+    drawn.sort_unstable();
+    drawn.into_iter().map(|(_, pack)| pack)
 }
 
 /// A pack with damage in it.
@@ -191,6 +202,7 @@ mod tests {
         assert_eq!(choose(packs(200), ReadData::Share { per_mille: 50 }, &random).len(), 10);
         assert_eq!(choose(packs(3), ReadData::Share { per_mille: 50 }, &random).len(), 1);
         assert!(choose(packs(3), ReadData::None, &random).is_empty());
+        assert_eq!(choose(packs(9), ReadData::Bytes(4), &random).len(), 4);
     }
 
     #[test]

@@ -8,7 +8,7 @@ use std::sync::{MutexGuard, PoisonError};
 
 use crossbeam_channel::Receiver;
 
-use super::walk::Restore;
+use super::job::Restore;
 use super::window::{Group, Piece, State, Target, Window};
 use super::{Mode, place};
 use crate::vault::pack::open_blob;
@@ -185,7 +185,7 @@ fn done(restore: &Restore, target: &Target, mut state: MutexGuard<'_, State>) {
 
 /// Gives the file its attributes and closes it.
 pub(super) fn finish(restore: &Restore, target: &Target, state: &mut State) {
-    let path = || super::walk::join(&target.folder.path, &target.node.name);
+    let path = || super::job::join(&target.folder.path, &target.node.name);
     let existed = state.exists;
     if existed && state.kept == target.node.content.len() as u64 {
         restore.files_unchanged.fetch_add(1, Ordering::Relaxed);

@@ -11,6 +11,7 @@
 mod attributes;
 mod error;
 mod fetch;
+mod job;
 mod place;
 mod remove;
 mod select;
@@ -142,7 +143,7 @@ pub async fn run(
     let clock = vault.env().clock.clone();
     let begun = clock.boot();
     let restore =
-        walk::Restore::new(vault.clone(), index.clone(), options, monitor, cancel, tokio::runtime::Handle::current());
+        job::Restore::new(vault.clone(), index.clone(), options, monitor, cancel, tokio::runtime::Handle::current());
     let done = tokio::task::spawn_blocking(move || restore.run(root)).await;
     let (mut summary, problems) = match done {
         Ok(done) => done?,

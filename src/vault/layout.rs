@@ -13,6 +13,9 @@ pub const SETTINGS: &str = "drctl/vault";
 /// Where the records of finished runs are.
 pub const RECORDS: &str = "drctl/records";
 
+/// Where the public keys of the hosts that sign records are.
+pub const HOSTS: &str = "drctl/hosts";
+
 /// The types of objects that are named by an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FileType {
@@ -89,6 +92,11 @@ pub fn record(id: &ulid::Ulid) -> String {
     let drawn = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
     let day = jiff::tz::TimeZone::UTC.to_datetime(drawn);
     format!("{RECORDS}/{:04}/{:02}/{id}", day.year(), day.month())
+}
+
+/// `drctl/hosts/<name in hex>/<fingerprint>`: host names may hold what keys must not.
+pub fn host_key(host: &str, fingerprint: &str) -> String {
+    format!("{HOSTS}/{}/{fingerprint}", hex::encode(host))
 }
 
 #[cfg(test)]

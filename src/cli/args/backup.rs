@@ -1,0 +1,66 @@
+//! `drctl backup`
+
+use std::path::PathBuf;
+
+use clap::{ArgGroup, Args};
+
+/// Back up files and folders.
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("source").required(true).multiple(true).args(["path", "files_from", "stdin"]),
+    after_help = "\
+Examples:
+  drctl backup --path /home --path /etc --exclude '*.tmp' --exclude-caches
+  drctl backup --path / --one-file-system --tag full
+  drctl backup --files-from list.txt --dry-run
+  mariadb-dump shop | drctl backup --stdin --stdin-name shop.sql
+
+Patterns follow the rules of .gitignore, anchored at each path. A file that cannot be read is listed, the rest is
+backed up, and the exit code is 3.")]
+pub(crate) struct Backup {
+    /// Back up this file or folder; may be repeated
+    #[arg(short, long, value_name = "DIR")]
+    pub(crate) path: Vec<PathBuf>,
+    /// Back up the paths that this file lists, one on a line ("-" for standard input)
+    #[arg(long, value_name = "FILE")]
+    pub(crate) files_from: Vec<PathBuf>,
+    /// Back up what comes in on standard input as one file
+    #[arg(long, conflicts_with_all = ["path", "files_from"])]
+    pub(crate) stdin: bool,
+    /// The name of that file
+    #[arg(long, value_name = "NAME", default_value = "stdin", requires = "stdin", conflicts_with_all = ["path", "files_from"])]
+    pub(crate) stdin_name: String,
+    /// Leave out what fits this pattern; may be repeated
+    #[arg(short, long, value_name = "PATTERN")]
+    pub(crate) exclude: Vec<String>,
+    /// Leave out what fits a pattern in this file, one on a line
+    #[arg(long, value_name = "FILE")]
+    pub(crate) exclude_file: Vec<PathBuf>,
+    /// Leave out the content of folders marked with a CACHEDIR.TAG
+    #[arg(long)]
+    pub(crate) exclude_caches: bool,
+    /// Do not go into other file systems
+    #[arg(short = 'x', long)]
+    pub(crate) one_file_system: bool,
+    /// Mark the snapshot; may be repeated, or several with commas
+    #[arg(long, value_name = "TAG", value_delimiter = ',')]
+    pub(crate) tag: Vec<String>,
+    /// Record this host name instead of the machine's
+    #[arg(long, value_name = "NAME")]
+    pub(crate) host: Option<String>,
+    /// Compare with this snapshot [default: the newest of the same host and paths]
+    #[arg(long, value_name = "SNAPSHOT", conflicts_with = "force")]
+    pub(crate) parent: Option<String>,
+    /// Read every file again, changed or not
+    #[arg(short, long)]
+    pub(crate) force: bool,
+    /// Record this time instead of now
+    #[arg(long, value_name = "TIME")]
+    pub(crate) time: Option<String>,
+    /// How hard to compress: 1 (fast) to 22 (small)
+    #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=22))]
+    pub(crate) level: i32,
+    /// Show what would be done, upload nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+}

@@ -1,0 +1,47 @@
+//! `drctl key`
+
+use std::path::PathBuf;
+
+use clap::{Args, Subcommand};
+
+/// List, add, remove and change the keys of a vault.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  drctl key list
+  drctl key add --new-key-file /media/usb/second.key       a second, independent way into the vault
+  drctl key passwd                                         change the password that you use
+  drctl key remove 7c2f")]
+pub(crate) struct Key {
+    /// What to do with the keys.
+    #[command(subcommand)]
+    pub(crate) action: Action,
+}
+
+/// What to do with the keys.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Action {
+    /// List the keys of the vault
+    List,
+    /// Add a key: another password that opens the vault
+    Add(NewKey),
+    /// Remove a key; what it opened stays open to the others
+    Remove {
+        /// The key's id, or the beginning of it
+        #[arg(value_name = "KEY")]
+        id: String,
+    },
+    /// Change the password that you use: adds a key, then removes the old one
+    Passwd(NewKey),
+}
+
+/// Where the new password comes from; without options it is asked for, twice.
+#[derive(Debug, Args)]
+pub(crate) struct NewKey {
+    /// Read the new password from this file
+    #[arg(long, value_name = "FILE")]
+    pub(crate) new_key_file: Option<PathBuf>,
+    /// Make a strong password and write it to this new file, which only you can read
+    #[arg(long, value_name = "FILE", conflicts_with = "new_key_file")]
+    pub(crate) generate_key: Option<PathBuf>,
+}

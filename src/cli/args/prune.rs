@@ -1,0 +1,43 @@
+//! `drctl prune`
+
+use std::str::FromStr;
+
+use clap::Args;
+
+use crate::prune::decision::MaxUnused;
+
+/// Delete what no snapshot needs any more.
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  drctl prune --dry-run              what would be deleted and rewritten
+  drctl prune
+  drctl prune --max-unused 0         leave nothing unused, at the price of more rewriting")]
+pub(crate) struct Prune {
+    /// Show what would be done, change nothing
+    #[arg(short = 'n', long)]
+    pub(crate) dry_run: bool,
+    /// How much of the vault may stay unused: a share ("5%"), or "unlimited" never to rewrite a pack
+    #[arg(long, value_name = "SHARE", default_value = "5%")]
+    pub(crate) max_unused: Share,
+}
+
+/// How much unused data may stay in packs that are still needed.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Share(pub(crate) MaxUnused);
+
+impl FromStr for Share {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let percent = match text {
+            "unlimited" => Some(100),
+            _ => text.strip_suffix('%').unwrap_or(text).trim().parse().ok(),
+        };
+        percent
+            .and_then(MaxUnused::percent)
+            .map(Self)
+            .ok_or_else(|| "write a whole share from 0% to 100% (\"5%\"), or \"unlimited\"".to_owned())
+    }
+}

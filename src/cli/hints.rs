@@ -1,0 +1,115 @@
+//! What an error means to the shell and to the user: the exit code, and what to do now.
+//!
+//! The one place that looks into the errors of the library. It reads types, never texts.
+
+use std::error::Error;
+
+use super::exit::Exit;
+use crate::look::LookError;
+use crate::store::StoreError;
+use crate::vault::VaultError;
+
+/// What follows from an error.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Advice {
+    /// The code to end with.
+    pub(crate) exit: Exit,
+    /// What to do now.
+    pub(crate) hint: Option<String>,
+}
+
+/// Looks through the chain for the first error that we know.
+pub(crate) fn advise(error: &(dyn Error + 'static)) -> Advice {
+    let mut next = Some(error);
+    while let Some(cause) = next {
+        if let Some(advice) = known(cause) {
+            return advice;
+        }
+        next = cause.source();
+    }
+    Advice { exit: Exit::Failed, hint: None }
+}
+
+fn known(error: &(dyn Error + 'static)) -> Option<Advice> {
+    if let Some(error) = error.downcast_ref::<VaultError>() {
+        return Some(of_vault(error));
+    }
+    if let Some(error) = error.downcast_ref::<Box<VaultError>>() {
+        return Some(of_vault(error));
+    }
+    if let Some(error) = error.downcast_ref::<StoreError>() {
+        return Some(Advice { exit: Exit::Failed, hint: Some(error.kind.hint().to_owned()) });
+    }
+    match error.downcast_ref::<LookError>()? {
+        LookError::NoSuchPath { .. } | LookError::NotAFolder { .. } => {
+            Some(Advice { exit: Exit::Failed, hint: Some("`drctl ls SNAPSHOT` shows what there is".to_owned()) })
+        }
+        LookError::NoContent { .. } => {
+            Some(Advice { exit: Exit::Failed, hint: Some("`drctl restore` brings it back as what it was".to_owned()) })
+        }
+        LookError::Load { .. }
+        | LookError::Tree { .. }
+        | LookError::NoTree { .. }
+        | LookError::TooDeep { .. }
+        | LookError::Upwards { .. }
+        | LookError::Blob { .. }
+        | LookError::Length { .. }
+        | LookError::Write(_) => None,
+    }
+}
+
+fn of_vault(error: &VaultError) -> Advice {
+    let exit = match error {
+        VaultError::NoVault { .. } => Exit::NoVault,
+        VaultError::WrongKey { .. } => Exit::WrongKey,
+        VaultError::Locked { .. } => Exit::Locked,
+        VaultError::VaultExists { .. }
+        | VaultError::Unfinished { .. }
+        | VaultError::NotEmpty { .. }
+        | VaultError::LockLost { .. }
+        | VaultError::NewerVersion { .. }
+        | VaultError::OldVersion { .. }
+        | VaultError::Damaged { .. }
+        | VaultError::NoSuchSnapshot { .. }
+        | VaultError::AmbiguousSnapshot { .. }
+        | VaultError::KeyInUse(_)
+        | VaultError::LastKey(_)
+        | VaultError::NoSuchKey(_)
+        | VaultError::MakeKey(_)
+        | VaultError::Seal(_)
+        | VaultError::NoBlob { .. }
+        | VaultError::Index(_)
+        | VaultError::Store(_) => Exit::Failed,
+    };
+    Advice { exit, hint: Some(error.hint().to_owned()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[derive(Debug, thiserror::Error)]
+    #[error("outer")]
+    struct Outer(#[source] VaultError);
+
+    #[test]
+    fn codes_of_their_own_are_found_behind_other_errors() {
+        let url = || "file:///v".to_owned();
+        let table = [
+            (VaultError::NoVault { url: url() }, Exit::NoVault, "drctl init"),
+            (VaultError::WrongKey { url: url(), keys: 2 }, Exit::WrongKey, "key file"),
+            (VaultError::Locked { url: url(), holder: "x".into(), stale: false }, Exit::Locked, "--retry-lock"),
+            (VaultError::NoSuchSnapshot { prefix: "ab".into() }, Exit::Failed, "drctl snapshots"),
+        ];
+        for (error, exit, hint) in table {
+            let advice = advise(&Outer(error));
+            assert_eq!(advice.exit, exit);
+            assert!(advice.hint.as_deref().is_some_and(|text| text.contains(hint)), "{advice:?}");
+        }
+    }
+
+    #[test]
+    fn what_we_do_not_know_just_failed() {
+        assert_eq!(advise(&std::fmt::Error), Advice { exit: Exit::Failed, hint: None });
+    }
+}

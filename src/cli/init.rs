@@ -1,0 +1,73 @@
+//! `drctl init`: makes a vault.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::args::init::{ChunkerName, Init};
+use super::context::{self, Context};
+use super::error::Failure;
+use super::exit::Exit;
+use super::secret::{self, KeySource, Purpose};
+use crate::vault::{InitOptions, NewChunker, Vault, VaultError};
+
+/// Runs the command.
+///
+/// A generated key is durable before the vault is made: a crash in between leaves a key without a vault, which a second
+/// run is pointed to, never a vault without a key.
+pub(crate) async fn run(args: Init, context: &Context) -> Result<Exit, Failure> {
+    let target = context.target()?;
+    let store = context.store(&target).await?;
+    if context::has_vault(&store).await? {
+        return Err(Failure::of(VaultError::VaultExists { url: store.url().to_owned() }));
+    }
+    let password = match (&args.generate_key, &target.key) {
+        (Some(path), _) => {
+            let generated = secret::generate(&context.env);
+            secret::write_key_file(path, &generated)?;
+            generated
+        }
+        (None, KeySource::Ask) => secret::ask_new()?,
+        (None, KeySource::File(_) | KeySource::Command(_) | KeySource::Env(_)) => {
+            context.password(&target, Purpose::Write)?
+        }
+    };
+    let chunker = match args.chunker {
+        ChunkerName::Gear => NewChunker::Gear,
+        ChunkerName::Rabin => NewChunker::Rabin,
+    };
+    let options = InitOptions { chunker, ..InitOptions::default() };
+    let made = Vault::init(store, &password, &options, &context.env).await;
+    let vault = made.map_err(|error| {
+        if let Some(path) = &args.generate_key {
+            settle_key_file(path, &error, context);
+        }
+        Failure::of(error)
+    })?;
+    let document = json!({
+        "vault": { "url": vault.store().url(), "id": vault.id(), "format": vault.version() },
+        "key_file": args.generate_key,
+    });
+    context.out.result(&document, |out| {
+        writeln!(out, "made vault {} at {}", vault.id().get(..8).unwrap_or_default(), vault.store().url())?;
+        match &args.generate_key {
+            Some(path) => writeln!(out, "its key is in {}", path.display()),
+            None => Ok(()),
+        }
+    })?;
+    context.out.warn(
+        "without its key this vault cannot be read by anyone: keep a copy of the key somewhere that is not lost \
+         together with this machine",
+    );
+    Ok(Exit::Done)
+}
+
+/// A generated key that no vault uses is removed; one that an unfinished vault may use is kept for the next try.
+fn settle_key_file(path: &Path, error: &VaultError, context: &Context) {
+    let shown = path.display();
+    if !matches!(error, VaultError::VaultExists { .. } | VaultError::NotEmpty { .. } | VaultError::Unfinished { .. }) {
+        context.out.note(&format!("the new key is kept: to go on, run this again with --key-file {shown}"));
+    } else if let Err(kept) = std::fs::remove_file(path) {
+        context.out.warn(&format!("{shown} holds a key that no vault uses, and could not be removed: {kept}"));
+    }
+}

@@ -1,0 +1,70 @@
+//! `drctl prune`: frees what no snapshot needs.
+
+use std::io::Write;
+use std::sync::Arc;
+
+use super::args::prune::Prune;
+use super::backup::seconds;
+use super::context::Context;
+use super::error::Failure;
+use super::exit::Exit;
+use super::secret::Purpose;
+use crate::prune::decision::MaxUnused;
+use crate::prune::{self, Mode, Options, Outcome, PruneError};
+use crate::units::ByteSize;
+use crate::vault::Vault;
+
+/// Runs the command.
+pub(crate) async fn run(args: Prune, context: &Context) -> Result<Exit, Failure> {
+    let vault = context.open(Purpose::Write).await?;
+    let done = prune(&vault, args.dry_run, args.max_unused.0, context).await?;
+    context.out.result(&done, |out| show(&done, args.dry_run, out))?;
+    Ok(Exit::Done)
+}
+
+/// Prunes with a progress bar.
+pub(crate) async fn prune(
+    vault: &Vault,
+    rehearse: bool,
+    max_unused: MaxUnused,
+    context: &Context,
+) -> Result<Outcome, Failure> {
+    let mode = if rehearse { Mode::Rehearse } else { Mode::Write };
+    let options = Options { max_unused, mode, retry_lock: context.lock_wait() };
+    let bar = Arc::new(context.bar());
+    let done = prune::run(vault, options, bar.clone(), context.stop.cancel()).await;
+    bar.done();
+    done.map_err(|error| match error {
+        PruneError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
+        PruneError::Vault(_) => Failure::of(error),
+        PruneError::Refused(_) | PruneError::DamagedTrees { .. } | PruneError::DamagedBlob { .. } => {
+            Failure::of(error).hint("nothing was deleted; see what is damaged with `drctl check --read-data`")
+        }
+    })
+}
+
+/// What was freed, for people.
+pub(crate) fn show(done: &Outcome, rehearsed: bool, out: &mut dyn Write) -> std::io::Result<()> {
+    let f = &done.figures;
+    let bytes = |count: u64| ByteSize(count).to_string();
+    writeln!(out, "stored    {} in {} packs", bytes(f.total), f.packs)?;
+    writeln!(out, "needed    {}", bytes(f.used))?;
+    writeln!(
+        out,
+        "not       {} unused, {} twice, {} in no index",
+        bytes(f.unused),
+        bytes(f.duplicate),
+        bytes(f.orphan)
+    )?;
+    let verb = if rehearsed { "would" } else { "did" };
+    writeln!(
+        out,
+        "{verb}      delete {} packs, rewrite {} ({} moved), free {}; {} unused stay, in {}",
+        f.delete_packs,
+        f.repack_packs,
+        bytes(f.rewrite),
+        bytes(f.freed),
+        bytes(f.unused_after),
+        seconds(done.millis)
+    )
+}

@@ -1,0 +1,174 @@
+//! `drctl restore`: a snapshot, or a part of one, to files.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::args::restore::Restore;
+use super::args::select::Latest;
+use super::backup::{problems, seconds};
+use super::context::Context;
+use super::error::Failure;
+use super::exit::Exit;
+use super::pick::{self, Among};
+use super::secret::Purpose;
+use crate::look::{Spec, Which};
+use crate::monitor::Monitor;
+use crate::restore::{self, Existing, Mode, Outcome, Privileged, RestoreError, Selection, Status};
+use crate::units::ByteSize;
+use crate::vault::Vault;
+use crate::vault::snapshot::SnapshotFile;
+
+/// Ranges fetched at the same time from a store on this machine, and from one across a network.
+const WORKERS_LOCAL: usize = 4;
+const WORKERS_REMOTE: usize = 16;
+
+/// Runs the command.
+pub(crate) async fn run(args: Restore, context: &Context) -> Result<Exit, Failure> {
+    let (spec, plan) = wanted(&args.snapshot)?;
+    let mut latest = Latest { filter: (&args.filter).into(), at: args.at.clone() };
+    latest.filter.tag.extend(plan.map(|plan| format!("plan={plan}")));
+    let among = Among::options(&latest, &[&spec], context)?;
+    let selection = Selection::new(&args.include, &args.exclude).map_err(usage)?;
+    let target = match (&args.to, args.in_place) {
+        (Some(to), _) => to.clone(),
+        (None, true) => PathBuf::from("/"),
+        (None, false) => {
+            return Err(Failure::usage("where to restore to was not said")
+                .hint("name a folder with --to DIR, or restore to where the files came from with --in-place"));
+        }
+    };
+    let existing = match (args.delete, args.overwrite || args.in_place) {
+        (true, _) => Existing::Mirror,
+        (false, true) => Existing::Overwrite,
+        (false, false) => Existing::Refuse,
+    };
+    let vault = context.open(Purpose::Read).await?;
+    let found = pick::find(&vault, &spec, &among, context.out).await?;
+    let subpath = match (spec.path.as_str(), &args.path) {
+        ("", Some(path)) => PathBuf::from(path),
+        ("", None) => PathBuf::from("/"),
+        (path, None) => PathBuf::from(path),
+        (_, Some(_)) => {
+            return Err(Failure::usage("the part to restore was named twice: after the colon and with --path"));
+        }
+    };
+    if args.in_place && subpath != std::path::Path::new("/") {
+        return Err(Failure::usage("--in-place restores to where the files came from, and a subpath moves them")
+            .hint("choose what to restore with --include instead"));
+    }
+    let options = restore::Options {
+        target,
+        subpath,
+        selection,
+        whole: found.snapshot.paths.iter().map(PathBuf::from).collect(),
+        existing,
+        mode: if args.dry_run { Mode::Rehearse } else { Mode::Write },
+        privileged: if args.privileged { Privileged::Restore } else { Privileged::Leave },
+        workers: workers(&vault),
+    };
+    let bar = Arc::new(context.bar());
+    bar.stage("index");
+    let index = vault.load_index(&*bar).await;
+    let index = match index {
+        Ok(index) => index,
+        Err(_) => {
+            // A restore goes on past damage: what the readable part of the index names can be had.
+            let loaded = vault.load_index_past_damage(&*bar).await.map_err(Failure::of)?;
+            for (id, error) in &loaded.damaged {
+                context.out.warn(&format!(
+                    "index file {} cannot be read: failed to {}",
+                    id.short(),
+                    super::error::chain(error)
+                ));
+            }
+            loaded.index
+        }
+    };
+    let done = restore::run(&vault, &index, found.snapshot.tree, options, bar.clone(), context.stop.cancel()).await;
+    bar.done();
+    let done = done.map_err(failure)?;
+    show(&done, &found, args.dry_run, context)?;
+    Ok(match done.status {
+        Status::Complete => Exit::Done,
+        Status::Partial => Exit::Partial,
+    })
+}
+
+/// What was typed: a snapshot, or a plan, whose newest snapshot is meant.
+fn wanted(text: &str) -> Result<(Spec, Option<&str>), Failure> {
+    if let Ok(spec) = text.parse() {
+        return Ok((spec, None));
+    }
+    let (plan, path) = text.split_once(':').unwrap_or((text, ""));
+    let is_name = !plan.is_empty() && plan.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
+    if !is_name {
+        return pick::spec(text).map(|spec| (spec, None));
+    }
+    Ok((Spec { which: Which::Latest, path: path.to_owned() }, Some(plan)))
+}
+
+/// How many ranges are fetched at the same time.
+pub(crate) fn workers(vault: &Vault) -> usize {
+    if vault.store().url().contains("://") && !vault.store().url().starts_with("file:") {
+        WORKERS_REMOTE
+    } else {
+        WORKERS_LOCAL
+    }
+}
+
+fn usage(error: RestoreError) -> Failure {
+    Failure::of(error).exits(Exit::Usage)
+}
+
+fn failure(error: RestoreError) -> Failure {
+    match error {
+        RestoreError::NotEmpty { .. } => Failure::of(error).exits(Exit::Usage).hint(
+            "choose an empty folder, or let what differs be overwritten with --overwrite (try it with --dry-run first)",
+        ),
+        RestoreError::MirrorOfSelection => usage(error).hint("leave out --delete, or --include and --exclude"),
+        RestoreError::NoSuchPath { .. } => Failure::of(error).hint("`drctl ls SNAPSHOT` shows what there is"),
+        RestoreError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
+        RestoreError::Vault(_) | RestoreError::Target { .. } | RestoreError::Pattern { .. } => Failure::of(error),
+    }
+}
+
+fn show(done: &Outcome, from: &SnapshotFile, rehearsed: bool, context: &Context) -> Result<(), Failure> {
+    let s = &done.summary;
+    let document = json!({
+        "snapshot": from.id,
+        "time": from.snapshot.time,
+        "dry_run": rehearsed,
+        "status": done.status,
+        "summary": s,
+        "problems": done.problems,
+    });
+    context.out.result(&document, |out| {
+        let bytes = |count: u64| ByteSize(count).to_string();
+        let (restored, written) = if rehearsed { ("would restore", "would write") } else { ("restored", "wrote") };
+        writeln!(out, "{restored} {} files, {} folders, {} others, {}", s.files, s.dirs, s.others, bytes(s.bytes))?;
+        if s.files_unchanged > 0 || s.bytes_unchanged > 0 {
+            writeln!(out, "there already: {} files whole, {} in all", s.files_unchanged, bytes(s.bytes_unchanged))?;
+        }
+        if s.deleted > 0 {
+            writeln!(
+                out,
+                "{} {} entries that the snapshot does not have",
+                if rehearsed { "would delete" } else { "deleted" },
+                s.deleted
+            )?;
+        }
+        writeln!(
+            out,
+            "{written} {}, fetched {}, in {}",
+            bytes(s.bytes_written),
+            bytes(s.bytes_fetched),
+            seconds(s.millis)
+        )?;
+        if !done.problems.is_empty() {
+            problems(out, done.problems.iter().map(|p| (p.what.as_str(), p.why.as_str())))?;
+        }
+        Ok(())
+    })
+}

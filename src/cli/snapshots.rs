@@ -1,0 +1,97 @@
+//! `drctl snapshots`: lists the snapshots of a vault.
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::args::snapshots::Snapshots;
+use super::context::Context;
+use super::error::{Failure, chain};
+use super::exit::Exit;
+use super::secret::Purpose;
+use super::table::{Align, Field, Listing};
+use super::time;
+use crate::look::{self, Filter};
+use crate::units::ByteSize;
+use crate::vault::snapshot::{Snapshot, SnapshotFile};
+use crate::vault::{Id, Vault};
+
+/// A snapshot as programs get it: its id, and what is stored of it.
+#[derive(Debug, Serialize)]
+pub(crate) struct Shown<'a> {
+    id: &'a Id,
+    short_id: String,
+    #[serde(flatten)]
+    snapshot: &'a Snapshot,
+}
+
+impl<'a> Shown<'a> {
+    /// This snapshot.
+    pub(crate) fn new(file: &'a SnapshotFile) -> Self {
+        Self { id: &file.id, short_id: file.id.short(), snapshot: &file.snapshot }
+    }
+}
+
+/// Runs the command.
+pub(crate) async fn run(args: Snapshots, context: &Context) -> Result<Exit, Failure> {
+    let vault = context.open(Purpose::Read).await?;
+    let listed = vault.snapshots().await.map_err(Failure::of)?;
+    let filter = Filter::from(&args.filter);
+    let mut chosen: Vec<SnapshotFile> = match args.ids.as_slice() {
+        [] => listed.whole,
+        ids => named(&vault, ids).await?,
+    };
+    chosen.retain(|file| filter.admits(&file.snapshot));
+    if let Some(count) = args.latest {
+        chosen = look::choose(chosen, count.get());
+    }
+    let document = json!({
+        "snapshots": chosen.iter().map(Shown::new).collect::<Vec<_>>(),
+        "damaged": listed.damaged.iter()
+            .map(|(id, error)| json!({ "id": id, "why": chain(error) })).collect::<Vec<_>>(),
+    });
+    context.out.result(&document, |out| {
+        if chosen.is_empty() {
+            return writeln!(out, "no snapshots");
+        }
+        table(&chosen, context).print(out)?;
+        writeln!(out, "{} snapshot{}", chosen.len(), if chosen.len() == 1 { "" } else { "s" })
+    })?;
+    for (id, error) in &listed.damaged {
+        context.out.warn(&format!("snapshot {} cannot be read: failed to {}", id.short(), chain(error)));
+    }
+    Ok(if listed.damaged.is_empty() { Exit::Done } else { Exit::Partial })
+}
+
+async fn named(vault: &Vault, ids: &[String]) -> Result<Vec<SnapshotFile>, Failure> {
+    let mut found = Vec::new();
+    for id in ids {
+        let file = vault.find_snapshot(id).await;
+        found.push(file.map_err(Failure::of)?);
+    }
+    Ok(found)
+}
+
+fn table(chosen: &[SnapshotFile], context: &Context) -> Listing {
+    let zone = context.now().time_zone().clone();
+    let columns = [
+        ("ID", Align::Left),
+        ("Time", Align::Left),
+        ("Host", Align::Left),
+        ("Tags", Align::Left),
+        ("Size", Align::Right),
+        ("Paths", Align::Left),
+    ];
+    let mut table = Listing::new(context.out, &columns);
+    for SnapshotFile { id, snapshot } in chosen {
+        let size = snapshot.summary.as_ref().map(|summary| ByteSize(summary.total_bytes_processed).to_string());
+        table.row(&[
+            id.short().into(),
+            time::show(snapshot.time, &zone).into(),
+            snapshot.hostname.clone().into(),
+            Field::Lines(snapshot.tags.clone()),
+            size.unwrap_or_default().into(),
+            Field::Lines(snapshot.paths.clone()),
+        ]);
+    }
+    table
+}

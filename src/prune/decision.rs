@@ -1,0 +1,203 @@
+//! What prune can decide about a pack, and why; the sums it reports; the reasons for which it refuses.
+
+use crate::units::ByteSize;
+use crate::vault::{BlobKey, Id, Located};
+
+/// How much of what remains may stay unused, in percent. 0 repacks everything that holds an unused byte; 100 never
+/// repacks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct MaxUnused(u8);
+
+impl MaxUnused {
+    /// `None` above 100.
+    pub fn percent(percent: u8) -> Option<Self> {
+        (percent <= 100).then_some(Self(percent))
+    }
+
+    /// The largest number of unused bytes beside `used` ones.
+    pub(super) fn beside(self, used: u64) -> u64 {
+        match self.0 {
+            100 => u64::MAX,
+            percent => {
+                let allowed = u128::from(used) * u128::from(percent) / u128::from(100 - percent);
+                u64::try_from(allowed).unwrap_or(u64::MAX)
+            }
+        }
+    }
+}
+
+impl Default for MaxUnused {
+    /// 5%: rewriting the last few percent costs more traffic than it saves space.
+    fn default() -> Self {
+        Self(5)
+    }
+}
+
+/// Why a pack stays as it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum KeepReason {
+    /// Every blob in it is needed.
+    FullyUsed,
+    /// Some of it is unused, within what `MaxUnused` tolerates.
+    Tolerated,
+}
+
+/// Why a pack goes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeleteReason {
+    /// No snapshot needs any blob in it.
+    Unused,
+    /// What is needed of it is also in other packs.
+    OnlyDuplicates,
+    /// No index names it: left behind by an interrupted run.
+    Orphan,
+}
+
+/// A pack that stays.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Kept {
+    /// The pack.
+    pub pack: Id,
+    /// Its bytes that no snapshot needs.
+    pub unused: ByteSize,
+    /// Why it stays.
+    pub reason: KeepReason,
+}
+
+/// A pack whose used blobs move to a new pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Repacked {
+    /// The pack that goes once its blobs are indexed elsewhere.
+    pub pack: Id,
+    /// Its size in the store.
+    pub size: ByteSize,
+    /// Its bytes that no snapshot needs: the reason.
+    pub unused: ByteSize,
+    /// What moves, ascending by offset.
+    pub blobs: Vec<(BlobKey, Located)>,
+}
+
+/// A pack that goes.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Deleted {
+    /// The pack.
+    pub pack: Id,
+    /// Its size in the store.
+    pub size: ByteSize,
+    /// Why it goes.
+    pub reason: DeleteReason,
+}
+
+/// What the index needs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IndexChange {
+    /// It names exactly the packs that stay.
+    None,
+    /// New index files without the packs that go replace the old ones *before* any pack is deleted.
+    Rewrite,
+}
+
+/// Sums for `--dry-run` and the run's record. All in stored bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, serde::Serialize)]
+pub struct Figures {
+    /// Packs in the store.
+    pub packs: u64,
+    /// Bytes of all packs.
+    pub total: u64,
+    /// Bytes of blobs that snapshots need, one copy each.
+    pub used: u64,
+    /// Bytes of indexed blobs that nothing needs.
+    pub unused: u64,
+    /// Bytes of further copies of needed blobs.
+    pub duplicate: u64,
+    /// Packs and bytes that no index names.
+    pub orphan_packs: u64,
+    /// Bytes of those.
+    pub orphan: u64,
+    /// Packs deleted whole.
+    pub delete_packs: u64,
+    /// Packs rewritten.
+    pub repack_packs: u64,
+    /// Bytes to fetch and store again for repacking.
+    pub rewrite: u64,
+    /// Bytes by which the store shrinks (headers of new packs not counted).
+    pub freed: u64,
+    /// Unused bytes that stay in packs kept.
+    pub unused_after: u64,
+}
+
+/// What prune would do, all lists ascending by pack.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PrunePlan {
+    /// Packs that stay.
+    pub keep: Vec<Kept>,
+    /// Packs that are rewritten.
+    pub repack: Vec<Repacked>,
+    /// Packs that go.
+    pub delete: Vec<Deleted>,
+    /// Packs that an index names, the store does not have, and nothing needs: dropped from the index.
+    pub forget: Vec<Id>,
+    /// What the index needs.
+    pub index: IndexChange,
+    /// Sums.
+    pub figures: Figures,
+}
+
+impl PrunePlan {
+    /// Nothing would change.
+    pub fn is_empty(&self) -> bool {
+        self.repack.is_empty() && self.delete.is_empty() && self.index == IndexChange::None
+    }
+}
+
+/// Why a vault is not pruned. Lists are bounded; counts are whole.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A snapshot needs a blob that no index names.
+    #[error("find {count} blobs that snapshots need in the index (first: {}); repair the index or heal the vault first", first_blob(.blobs))]
+    NotIndexed {
+        /// Up to [`NAMED`] of them.
+        blobs: Vec<BlobKey>,
+        /// All of them.
+        count: usize,
+    },
+    /// A needed blob lies only in packs that are gone or have another size than the index says.
+    #[error("read {count} damaged or missing packs that snapshots need (first: {}); heal the vault first", first_pack(.packs))]
+    Damaged {
+        /// Up to [`NAMED`] of them, with the size expected and the one found.
+        packs: Vec<DamagedPack>,
+        /// All of them.
+        count: usize,
+    },
+}
+
+/// A needed pack that is not what the index says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct DamagedPack {
+    /// The pack.
+    pub pack: Id,
+    /// The size that follows from the index.
+    pub expected: u64,
+    /// The size in the store; `None` when it is not there.
+    pub found: Option<u64>,
+}
+
+/// How many things a refusal names.
+pub const NAMED: usize = 20;
+
+fn first_blob(blobs: &[BlobKey]) -> String {
+    blobs.first().map(|blob| format!("{:?} {}", blob.kind, blob.id.short()).to_lowercase()).unwrap_or_default()
+}
+
+fn first_pack(packs: &[DamagedPack]) -> String {
+    packs
+        .first()
+        .map(|p| match p.found {
+            None => format!("{} is missing", p.pack.short()),
+            Some(found) => format!("{} has {found} bytes instead of {}", p.pack.short(), p.expected),
+        })
+        .unwrap_or_default()
+}

@@ -1,0 +1,293 @@
+//! Decides which packs stay, which are rewritten and which go.
+//!
+//! The exclusive form: the caller holds the vault's exclusive lock from before it listed anything until the plan has
+//! been carried out, so that the facts given here stay true. Every pack gets exactly one decision with its reason.
+//!
+//! Invariant: for every used blob, the packs that are kept and the blobs that are repacked hold exactly one copy that
+//! counts. A vault in which a used blob cannot be found whole is never pruned: the plan is refused and names what is
+//! missing, since deleting around damage can take away what a repair would need.
+//!
+//! It reads no pack and knows nothing of grace periods or concurrent writers.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use super::decision::{
+    DamagedPack, DeleteReason, Deleted, Figures, IndexChange, KeepReason, Kept, MaxUnused, NAMED, PrunePlan, Refusal,
+    Repacked,
+};
+use crate::units::ByteSize;
+
+use crate::vault::{BlobKey, Id, Index, Located};
+
+/// Bytes that end every pack's header: IV, MAC, and its length as a 32-bit number.
+const HEADER_OVERHEAD: u64 = 36;
+/// A header's entry for a blob stored as it is, and for one that was compressed.
+const ENTRY: u64 = 37;
+const ENTRY_COMPRESSED: u64 = 41;
+
+/// The index, as prune walks it. Walked several times, so that no copy of it has to be held.
+pub trait Entries {
+    /// All blobs of all packs in any order: a blob that lies in several packs once for each, but an entry that several
+    /// index files repeat only once.
+    fn entries(&self) -> impl Iterator<Item = (BlobKey, Located)>;
+}
+
+impl Entries for Index {
+    fn entries(&self) -> impl Iterator<Item = (BlobKey, Located)> {
+        self.iter()
+    }
+}
+
+impl Entries for [(BlobKey, Located)] {
+    fn entries(&self) -> impl Iterator<Item = (BlobKey, Located)> {
+        self.iter().copied()
+    }
+}
+
+/// What the walks learn of one pack.
+#[derive(Debug, Clone, Copy, Default)]
+struct Tally {
+    /// The size that follows from the index.
+    implied: u64,
+    /// Bytes of needed blobs that no other usable pack holds.
+    sole: u64,
+    /// Bytes of all needed blobs in it.
+    needed: u64,
+    /// Bytes of needed blobs that count here.
+    used: u64,
+    /// Bytes of needed blobs that count elsewhere.
+    duplicate: u64,
+    /// Bytes that nothing needs.
+    unused: u64,
+    /// As listed; `None` when the store does not have it.
+    found: Option<u64>,
+}
+
+impl Tally {
+    fn usable(&self) -> bool {
+        self.found == Some(self.implied)
+    }
+
+    fn waste(&self) -> u64 {
+        self.unused + self.duplicate
+    }
+}
+
+/// Decides for every pack. `listed` is what lies under `data/` (id and size); `used` every blob that any snapshot
+/// reaches, trees included.
+pub fn prune(
+    index: &(impl Entries + ?Sized),
+    listed: &[(Id, ByteSize)],
+    used: &HashSet<BlobKey>,
+    max_unused: MaxUnused,
+) -> Result<PrunePlan, Refusal> {
+    let mut tallies = tally_sizes(index);
+    let mut figures = Figures::default();
+    let mut delete = Vec::new();
+    for &(pack, size) in listed {
+        figures.packs += 1;
+        figures.total += size.0;
+        match tallies.get_mut(&pack) {
+            Some(tally) => tally.found = Some(size.0),
+            None => {
+                figures.orphan_packs += 1;
+                figures.orphan += size.0;
+                delete.push(Deleted { pack, size, reason: DeleteReason::Orphan });
+            }
+        }
+    }
+    let homes = choose_homes(index, &mut tallies, used)?;
+    tally_use(index, &mut tallies, used, &homes);
+
+    let rewrite = choose_repacks(&tallies, max_unused);
+    let mut moving = used_blobs_of(index, &tallies, used, &homes, &rewrite);
+    let mut plan = PrunePlan {
+        keep: Vec::new(),
+        repack: Vec::new(),
+        delete: Vec::new(),
+        forget: Vec::new(),
+        index: IndexChange::None,
+        figures,
+    };
+    for (&pack, tally) in &tallies {
+        plan.figures.used += tally.used;
+        let Some(found) = tally.found else {
+            plan.forget.push(pack);
+            continue;
+        };
+        plan.figures.unused += tally.unused;
+        plan.figures.duplicate += tally.duplicate;
+        let size = ByteSize(found);
+        if tally.used == 0 {
+            let reason = if tally.duplicate > 0 { DeleteReason::OnlyDuplicates } else { DeleteReason::Unused };
+            delete.push(Deleted { pack, size, reason });
+        } else if rewrite.contains(&pack) {
+            let mut blobs = moving.remove(&pack).unwrap_or_default();
+            blobs.sort_unstable_by_key(|(_, at)| at.offset);
+            plan.figures.repack_packs += 1;
+            plan.figures.rewrite += tally.used;
+            plan.figures.freed += found.saturating_sub(tally.used);
+            plan.repack.push(Repacked { pack, size, unused: ByteSize(tally.waste()), blobs });
+        } else {
+            let waste = tally.waste();
+            let reason = if waste == 0 { KeepReason::FullyUsed } else { KeepReason::Tolerated };
+            plan.figures.unused_after += waste;
+            plan.keep.push(Kept { pack, unused: ByteSize(waste), reason });
+        }
+    }
+    delete.sort_unstable_by_key(|gone| gone.pack);
+    plan.figures.delete_packs = delete.len() as u64;
+    plan.figures.freed += delete.iter().map(|gone| gone.size.0).sum::<u64>();
+    let unnamed = |gone: &Deleted| gone.reason == DeleteReason::Orphan;
+    if !plan.repack.is_empty() || !plan.forget.is_empty() || !delete.iter().all(unnamed) {
+        plan.index = IndexChange::Rewrite;
+    }
+    plan.delete = delete;
+    Ok(plan)
+}
+
+/// The packs the index names and the size each should have.
+fn tally_sizes(index: &(impl Entries + ?Sized)) -> BTreeMap<Id, Tally> {
+    let mut tallies: BTreeMap<Id, Tally> = BTreeMap::new();
+    for (_, at) in index.entries() {
+        let entry = if at.uncompressed.is_some() { ENTRY_COMPRESSED } else { ENTRY };
+        let tally = tallies.entry(at.pack).or_insert(Tally { implied: HEADER_OVERHEAD, ..Tally::default() });
+        tally.implied += u64::from(at.length) + entry;
+    }
+    tallies
+}
+
+/// Where each needed blob that has several usable copies counts.
+type Homes = HashMap<BlobKey, (Id, u32)>;
+
+/// Picks one copy of each needed blob: the one in the pack that has to stay most anyway, so that the others empty.
+fn choose_homes(
+    index: &(impl Entries + ?Sized),
+    tallies: &mut BTreeMap<Id, Tally>,
+    used: &HashSet<BlobKey>,
+) -> Result<Homes, Refusal> {
+    let usable = |tallies: &BTreeMap<Id, Tally>, pack: &Id| tallies.get(pack).is_some_and(Tally::usable);
+    let mut copies: HashMap<BlobKey, u32> = HashMap::with_capacity(used.len());
+    for (key, at) in index.entries().filter(|(key, _)| used.contains(key)) {
+        *copies.entry(key).or_default() += u32::from(usable(tallies, &at.pack));
+    }
+    refuse_if_lost(index, tallies, used, &copies)?;
+    for (key, at) in index.entries() {
+        let Some(tally) = tallies.get_mut(&at.pack).filter(|tally| tally.usable()) else { continue };
+        let Some(&copies) = copies.get(&key) else { continue };
+        tally.needed += u64::from(at.length);
+        tally.sole += if copies == 1 { u64::from(at.length) } else { 0 };
+    }
+    let mut homes = Homes::new();
+    for (key, at) in index.entries() {
+        if copies.get(&key).is_some_and(|&copies| copies > 1) && usable(tallies, &at.pack) {
+            let rank = |pack: &Id, offset: u32| {
+                let weight = tallies.get(pack).map(|tally| (tally.sole, tally.needed));
+                (Reverse(weight), *pack, offset)
+            };
+            let home = homes.entry(key).or_insert((at.pack, at.offset));
+            if rank(&at.pack, at.offset) < rank(&home.0, home.1) {
+                *home = (at.pack, at.offset);
+            }
+        }
+    }
+    Ok(homes)
+}
+
+/// Every needed blob must lie in a pack that looks whole.
+fn refuse_if_lost(
+    index: &(impl Entries + ?Sized),
+    tallies: &BTreeMap<Id, Tally>,
+    used: &HashSet<BlobKey>,
+    copies: &HashMap<BlobKey, u32>,
+) -> Result<(), Refusal> {
+    let mut unknown: Vec<BlobKey> = used.iter().filter(|key| !copies.contains_key(key)).copied().collect();
+    if !unknown.is_empty() {
+        unknown.sort_unstable();
+        let count = unknown.len();
+        unknown.truncate(NAMED);
+        return Err(Refusal::NotIndexed { blobs: unknown, count });
+    }
+    let mut damaged = BTreeSet::new();
+    if copies.values().any(|&copies| copies == 0) {
+        for (_, at) in index.entries().filter(|(key, _)| copies.get(key) == Some(&0)) {
+            if let Some(tally) = tallies.get(&at.pack) {
+                damaged.insert(DamagedPack { pack: at.pack, expected: tally.implied, found: tally.found });
+            }
+        }
+    }
+    if damaged.is_empty() {
+        return Ok(());
+    }
+    let count = damaged.len();
+    Err(Refusal::Damaged { packs: damaged.into_iter().take(NAMED).collect(), count })
+}
+
+/// Whether the copy of a needed blob that lies `at` is the one that counts.
+fn counts_here(key: &BlobKey, at: &Located, tally: &Tally, homes: &Homes) -> bool {
+    tally.usable() && homes.get(key).is_none_or(|&(pack, offset)| (pack, offset) == (at.pack, at.offset))
+}
+
+/// Splits each pack's bytes into needed, duplicate and unused.
+fn tally_use(
+    index: &(impl Entries + ?Sized),
+    tallies: &mut BTreeMap<Id, Tally>,
+    used: &HashSet<BlobKey>,
+    homes: &Homes,
+) {
+    for (key, at) in index.entries() {
+        let Some(tally) = tallies.get_mut(&at.pack) else { continue };
+        let length = u64::from(at.length);
+        if !used.contains(&key) {
+            tally.unused += length;
+        } else if counts_here(&key, &at, tally, homes) {
+            tally.used += length;
+        } else {
+            tally.duplicate += length;
+        }
+    }
+}
+
+/// The most wasteful packs, until what is left is tolerated.
+fn choose_repacks(tallies: &BTreeMap<Id, Tally>, max_unused: MaxUnused) -> HashSet<Id> {
+    let mut candidates: Vec<(&Id, &Tally)> = tallies.iter().filter(|(_, t)| t.used > 0 && t.waste() > 0).collect();
+    let mut remaining: u64 = candidates.iter().map(|(_, t)| t.waste()).sum();
+    let allowed = max_unused.beside(tallies.values().map(|t| t.used).sum());
+    // By share of waste, largest first: a / (a + b) > c / (c + d) iff a * d > c * b.
+    candidates.sort_by(|(a_id, a), (b_id, b)| {
+        let left = u128::from(a.waste()) * u128::from(b.used);
+        let right = u128::from(b.waste()) * u128::from(a.used);
+        right.cmp(&left).then(a_id.cmp(b_id))
+    });
+    let mut chosen = HashSet::new();
+    for (pack, tally) in candidates {
+        if remaining <= allowed {
+            break;
+        }
+        remaining -= tally.waste();
+        chosen.insert(*pack);
+    }
+    chosen
+}
+
+/// What has to move out of the packs that are rewritten.
+fn used_blobs_of(
+    index: &(impl Entries + ?Sized),
+    tallies: &BTreeMap<Id, Tally>,
+    used: &HashSet<BlobKey>,
+    homes: &Homes,
+    rewrite: &HashSet<Id>,
+) -> HashMap<Id, Vec<(BlobKey, Located)>> {
+    let mut moving: HashMap<Id, Vec<(BlobKey, Located)>> = HashMap::new();
+    for (key, at) in index.entries().filter(|(key, at)| rewrite.contains(&at.pack) && used.contains(key)) {
+        if tallies.get(&at.pack).is_some_and(|tally| counts_here(&key, &at, tally, homes)) {
+            moving.entry(at.pack).or_default().push((key, at));
+        }
+    }
+    moving
+}
+
+#[cfg(test)]
+#[path = "plan_tests.rs"]
+mod tests;

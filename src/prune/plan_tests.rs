@@ -1,0 +1,215 @@
+use super::*;
+use crate::vault::{BlobType, PackContents};
+use proptest::prelude::*;
+
+fn id(n: u8) -> Id {
+    Id([n; 32])
+}
+
+fn blob(n: u8) -> BlobKey {
+    BlobKey::data(id(n))
+}
+
+/// A pack with blobs of the given names and lengths, and the size it has in the store.
+fn pack(name: u8, blobs: &[(u8, u32)]) -> (Vec<(BlobKey, Located)>, (Id, ByteSize)) {
+    let mut offset = 0;
+    let mut entries = Vec::new();
+    for &(n, length) in blobs {
+        entries.push((blob(n), Located { pack: id(name), offset, length, uncompressed: None }));
+        offset += length;
+    }
+    let size = u64::from(offset) + HEADER_OVERHEAD + ENTRY * blobs.len() as u64;
+    (entries, (id(name), ByteSize(size)))
+}
+
+struct Store {
+    index: Vec<(BlobKey, Located)>,
+    listed: Vec<(Id, ByteSize)>,
+}
+
+fn store(packs: &[(u8, &[(u8, u32)])]) -> Store {
+    let mut made = Store { index: Vec::new(), listed: Vec::new() };
+    for (name, blobs) in packs {
+        let (entries, listed) = pack(*name, blobs);
+        made.index.extend(entries);
+        made.listed.push(listed);
+    }
+    made
+}
+
+impl Store {
+    fn plan(&self, used: &[u8], percent: u8) -> Result<PrunePlan, Refusal> {
+        let used = used.iter().map(|&n| blob(n)).collect();
+        prune(self.index.as_slice(), &self.listed, &used, MaxUnused::percent(percent).expect("at most 100"))
+    }
+}
+
+#[test]
+fn a_pack_in_full_use_stays_and_an_unused_one_goes() {
+    let plan = store(&[(1, &[(1, 100)]), (2, &[(2, 100)])]).plan(&[1], 5).expect("whole");
+    assert_eq!(plan.keep, [Kept { pack: id(1), unused: ByteSize(0), reason: KeepReason::FullyUsed }]);
+    assert_eq!(plan.delete, [Deleted { pack: id(2), size: ByteSize(173), reason: DeleteReason::Unused }]);
+    assert_eq!(plan.index, IndexChange::Rewrite);
+    assert_eq!((plan.figures.used, plan.figures.unused, plan.figures.freed), (100, 100, 173));
+}
+
+#[test]
+fn nothing_to_do_is_an_empty_plan() {
+    let plan = store(&[(1, &[(1, 100), (2, 50)])]).plan(&[1, 2], 0).expect("whole");
+    assert!(plan.is_empty());
+    assert_eq!(plan.figures.freed, 0);
+}
+
+#[test]
+fn an_orphan_goes_and_the_index_stays() {
+    let mut store = store(&[(1, &[(1, 100)])]);
+    store.listed.push((id(9), ByteSize(4000)));
+    let plan = store.plan(&[1], 5).expect("whole");
+    assert_eq!(plan.delete, [Deleted { pack: id(9), size: ByteSize(4000), reason: DeleteReason::Orphan }]);
+    assert_eq!(plan.index, IndexChange::None);
+    assert!(!plan.is_empty());
+}
+
+#[test]
+fn the_most_wasteful_pack_is_repacked_first_and_the_rest_tolerated() {
+    let store = store(&[(1, &[(1, 900), (2, 20)]), (2, &[(3, 100), (4, 800)])]);
+    let plan = store.plan(&[1, 3], 5).expect("whole");
+    assert_eq!(plan.repack.len(), 1);
+    assert_eq!(plan.repack[0].pack, id(2));
+    assert_eq!(plan.repack[0].blobs.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [blob(3)]);
+    assert_eq!(plan.keep, [Kept { pack: id(1), unused: ByteSize(20), reason: KeepReason::Tolerated }]);
+    assert_eq!(plan.figures.unused_after, 20);
+    assert_eq!(plan.figures.rewrite, 100);
+    assert_eq!(store.plan(&[1, 3], 0).expect("whole").repack.len(), 2);
+    assert_eq!(store.plan(&[1, 3], 100).expect("whole").repack.len(), 0);
+}
+
+#[test]
+fn of_two_copies_the_one_in_the_pack_that_stays_anyway_counts() {
+    let store = store(&[(1, &[(7, 500)]), (2, &[(7, 500), (8, 100)])]);
+    let plan = store.plan(&[7, 8], 5).expect("whole");
+    assert_eq!(plan.delete.len(), 1);
+    assert_eq!((plan.delete[0].pack, plan.delete[0].reason), (id(1), DeleteReason::OnlyDuplicates));
+    assert_eq!(plan.keep.len(), 1);
+}
+
+#[test]
+fn a_blob_twice_in_one_pack_counts_once() {
+    let plan = store(&[(1, &[(7, 500), (7, 500), (8, 500)])]).plan(&[7, 8], 0).expect("whole");
+    assert_eq!(plan.repack[0].blobs.len(), 2);
+    assert_eq!(plan.figures.duplicate, 500);
+}
+
+#[test]
+fn a_needed_pack_that_is_gone_or_cut_short_stops_the_prune_by_name() {
+    let mut missing = store(&[(1, &[(1, 100)]), (2, &[(2, 100)])]);
+    missing.listed.remove(0);
+    let refusal = missing.plan(&[1], 5).expect_err("damaged");
+    let damaged = DamagedPack { pack: id(1), expected: 173, found: None };
+    assert_eq!(refusal, Refusal::Damaged { packs: vec![damaged], count: 1 });
+    assert!(refusal.to_string().contains("01010101 is missing"), "{refusal}");
+
+    let mut short = store(&[(1, &[(1, 100)])]);
+    short.listed[0].1 = ByteSize(90);
+    assert!(short.plan(&[1], 5).expect_err("damaged").to_string().contains("has 90 bytes instead of 173"));
+}
+
+#[test]
+fn a_damaged_pack_with_a_whole_copy_elsewhere_goes() {
+    let mut store = store(&[(1, &[(1, 100)]), (2, &[(1, 100)])]);
+    store.listed[0].1 = ByteSize(90);
+    let plan = store.plan(&[1], 5).expect("a copy is whole");
+    assert_eq!(plan.keep[0].pack, id(2));
+    assert_eq!(plan.delete[0].pack, id(1));
+}
+
+#[test]
+fn a_missing_pack_that_nothing_needs_leaves_the_index() {
+    let mut store = store(&[(1, &[(1, 100)]), (2, &[(2, 100)])]);
+    store.listed.remove(1);
+    let plan = store.plan(&[1], 5).expect("nothing needed is missing");
+    assert_eq!(plan.forget, [id(2)]);
+    assert_eq!(plan.index, IndexChange::Rewrite);
+}
+
+#[test]
+fn a_needed_blob_in_no_index_stops_the_prune_by_name() {
+    let refusal = store(&[(1, &[(1, 100)])]).plan(&[1, 5], 5).expect_err("not indexed");
+    assert_eq!(refusal, Refusal::NotIndexed { blobs: vec![blob(5)], count: 1 });
+    assert!(refusal.to_string().contains("data 05050505"), "{refusal}");
+}
+
+#[test]
+fn data_and_tree_of_one_id_are_two_blobs() {
+    let made = store(&[(1, &[(1, 100)])]);
+    let used = HashSet::from([BlobKey { kind: BlobType::Tree, id: id(1) }]);
+    let refusal = prune(made.index.as_slice(), &made.listed, &used, MaxUnused::default());
+    assert!(matches!(refusal, Err(Refusal::NotIndexed { count: 1, .. })));
+}
+
+#[test]
+fn the_vaults_index_is_walked_as_it_is() {
+    let made = store(&[(1, &[(1, 100), (2, 50)]), (2, &[(1, 100)])]);
+    let pack = |name: u8| PackContents {
+        id: id(name),
+        blobs: made.index.iter().filter(|(_, at)| at.pack == id(name)).copied().collect(),
+    };
+    let index = Index::of_packs(&[pack(1), pack(2), pack(1)]).expect("sound");
+    let used = HashSet::from([blob(1), blob(2)]);
+    let plan = prune(&index, &made.listed, &used, MaxUnused::default()).expect("whole");
+    assert_eq!(plan.keep, [Kept { pack: id(1), unused: ByteSize(0), reason: KeepReason::FullyUsed }]);
+    assert_eq!((plan.delete[0].pack, plan.delete[0].reason), (id(2), DeleteReason::OnlyDuplicates));
+}
+
+proptest! {
+    /// Carrying out a plan keeps every needed blob, frees what it says, and comes to rest.
+    #[test]
+    fn what_is_needed_survives_and_pruning_comes_to_rest(
+        packs in proptest::collection::vec(proptest::collection::vec(0u8..30, 1..8), 1..12),
+        used in proptest::collection::hash_set(0u8..30, 0..30),
+        percent in 0u8..=100,
+        orphan in proptest::bool::ANY,
+    ) {
+        let sized = |n: u8| (n, 40 + u32::from(n) * 7);
+        let packs: Vec<Vec<(u8, u32)>> = packs.into_iter().map(|p| p.into_iter().map(sized).collect()).collect();
+        let named: Vec<(u8, &[(u8, u32)])> = (0..).zip(packs.iter().map(Vec::as_slice)).collect();
+        let mut made = store(&named);
+        if orphan {
+            made.listed.push((id(200), ByteSize(77)));
+        }
+        let used: Vec<u8> = used.into_iter().filter(|n| made.index.iter().any(|(k, _)| *k == blob(*n))).collect();
+        let needed: u64 = used.iter().map(|&n| u64::from(sized(n).1)).sum();
+        for round in 100u8.. {
+            let plan = made.plan(&used, percent).expect("every needed blob is there and whole");
+            prop_assert_eq!(plan.keep.len() + plan.repack.len() + plan.delete.len(), made.listed.len());
+            prop_assert_eq!(plan.figures.used, needed);
+            prop_assert!(plan.figures.unused_after <= MaxUnused::percent(percent).expect("at most 100").beside(needed));
+            if plan.is_empty() {
+                break;
+            }
+            prop_assert!(round < 105, "still busy: {:?}", plan);
+            let before: u64 = made.listed.iter().map(|(_, size)| size.0).sum();
+            made = carry_out(&made, &plan, round);
+            let after: u64 = made.listed.iter().map(|(_, size)| size.0).sum();
+            let headers = HEADER_OVERHEAD + ENTRY * plan.repack.iter().map(|r| r.blobs.len() as u64).sum::<u64>();
+            let moved = if plan.repack.is_empty() { 0 } else { headers };
+            prop_assert_eq!(after, before - plan.figures.freed + moved);
+        }
+    }
+}
+
+fn carry_out(made: &Store, plan: &PrunePlan, name: u8) -> Store {
+    let gone: HashSet<Id> = plan.delete.iter().map(|d| d.pack).chain(plan.repack.iter().map(|r| r.pack)).collect();
+    let mut after = Store {
+        index: made.index.iter().filter(|(_, at)| !gone.contains(&at.pack)).copied().collect(),
+        listed: made.listed.iter().filter(|(pack, _)| !gone.contains(pack)).copied().collect(),
+    };
+    let moved: Vec<(u8, u32)> =
+        plan.repack.iter().flat_map(|r| &r.blobs).map(|(key, at)| (key.id.0[0], at.length)).collect();
+    if !moved.is_empty() {
+        let (entries, listed) = pack(name, &moved);
+        after.index.extend(entries);
+        after.listed.push(listed);
+    }
+    after
+}

@@ -1,0 +1,162 @@
+//! Records in a vault: `drctl/records/YYYY/MM/<run>`, sealed with the vault's key; and the public keys of the hosts that
+//! sign them: `drctl/hosts/<host>/<fingerprint>`.
+//!
+//! Records are created and never changed or removed. Writing one again is harmless: what is there is compared, so a
+//! crash between delivery and the removal from the spool is repaired by delivering again.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::StreamExt;
+use jiff::Timestamp;
+use serde::{Deserialize, Serialize};
+
+use super::entry::{Record, RunId};
+use super::sign::{PublicKey, Signed};
+use super::verify::{Audit, Found, KnownKeys, verify};
+use crate::clock::Env;
+use crate::store::{PutNew, Store, StoreError, StoreErrorKind};
+use crate::vault::crypto::{CryptoError, MasterKey};
+use crate::vault::layout;
+
+/// Larger objects under `drctl/records/` are not fetched: no record is that large.
+const MAX_RECORD: u64 = 8 << 20;
+/// Records fetched at once.
+const AT_ONCE: usize = 16;
+
+/// A vault's records cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ArchiveError {
+    /// The store failed.
+    #[error("reach the records of the vault")]
+    Store(#[from] StoreError),
+    /// Sealing failed.
+    #[error("seal {0}")]
+    Seal(String, #[source] CryptoError),
+    /// A signed record that is none.
+    #[error("file a record whose text is not one")]
+    NoRecord(#[source] serde_json::Error),
+    /// Another record lies under the id.
+    #[error("file record {0}: the vault holds another one under that name, which is forged or of a broken clock")]
+    Conflict(RunId),
+}
+
+/// The records of one vault.
+#[derive(Debug, Clone)]
+pub struct Archive {
+    store: Store,
+    key: Arc<MasterKey>,
+    env: Env,
+}
+
+/// A host's public key, as stored.
+#[derive(Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct HostFile {
+    host: String,
+    key: String,
+    since: Timestamp,
+}
+
+/// Where a record belongs: by the time in its id, so that the id alone names it.
+pub(super) fn place(id: RunId) -> String {
+    layout::record(&id.0)
+}
+
+impl Archive {
+    /// The records in `store`, sealed with the vault's `key`.
+    pub fn new(store: Store, key: Arc<MasterKey>, env: Env) -> Self {
+        Self { store, key, env }
+    }
+
+    /// Files a signed record. When it is there already, nothing happens.
+    pub async fn file(&self, signed: &Signed) -> Result<RunId, ArchiveError> {
+        let record: Record = serde_json::from_str(&signed.record).map_err(ArchiveError::NoRecord)?;
+        let key = place(record.id);
+        let sealed = self.seal(&key, signed)?;
+        match self.store.put_new(&key, sealed).await? {
+            PutNew::Created => Ok(record.id),
+            PutNew::Exists => match self.fetch::<Signed>(&key).await? {
+                Ok(there) if there == *signed => Ok(record.id),
+                Ok(_) | Err(_) => Err(ArchiveError::Conflict(record.id)),
+            },
+        }
+    }
+
+    /// Makes a host's public key known to the vault. Once is enough; again is harmless.
+    pub async fn introduce(&self, host: &str, key: &PublicKey) -> Result<(), ArchiveError> {
+        let place = layout::host_key(host, &key.fingerprint());
+        if self.store.size(&place).await?.is_some() {
+            return Ok(());
+        }
+        let file = HostFile { host: host.to_owned(), key: key.hex(), since: self.env.clock.now() };
+        self.store.put_new(&place, self.seal(&place, &file)?).await?;
+        Ok(())
+    }
+
+    /// Fetches and checks all records.
+    pub async fn audit(&self) -> Result<Audit, ArchiveError> {
+        let known = self.known_keys().await?;
+        let listed = self.store.list(layout::RECORDS).await?;
+        let mut found = Vec::with_capacity(listed.len());
+        let mut fetches = futures::stream::iter(listed.into_iter().map(|object| async move {
+            if object.size > MAX_RECORD {
+                let why = format!("it has {} bytes, more than any record", object.size);
+                return Ok(Found { key: object.key, content: Err(why) });
+            }
+            let content = self.fetch(&object.key).await?;
+            Ok::<_, ArchiveError>(Found { key: object.key, content })
+        }))
+        .buffer_unordered(AT_ONCE);
+        while let Some(fetched) = fetches.next().await {
+            found.push(fetched?);
+        }
+        drop(fetches);
+        Ok(verify(found, &known, place))
+    }
+
+    /// The keys of hosts; those that cannot be read vouch for nothing.
+    async fn known_keys(&self) -> Result<KnownKeys, ArchiveError> {
+        let mut known = KnownKeys::default();
+        for object in self.store.list(layout::HOSTS).await? {
+            if object.size > MAX_RECORD {
+                continue;
+            }
+            let Ok(file) = self.fetch::<HostFile>(&object.key).await? else { continue };
+            if let Some(key) = PublicKey::parse(&file.key)
+                && layout::host_key(&file.host, &key.fingerprint()) == object.key
+            {
+                known.add(&file.host, key);
+            }
+        }
+        Ok(known)
+    }
+
+    fn seal<T: Serialize>(&self, key: &str, value: &T) -> Result<Bytes, ArchiveError> {
+        // Structs of strings: there is nothing in them that JSON cannot say.
+        let plain = serde_json::to_vec(value).map_err(ArchiveError::NoRecord)?;
+        let mut sealed = Vec::with_capacity(plain.len() + crate::vault::crypto::OVERHEAD);
+        let seal = self.key.seal_into(self.env.random_bytes(), &plain, &mut sealed);
+        seal.map_err(|source| ArchiveError::Seal(key.to_owned(), source))?;
+        Ok(sealed.into())
+    }
+
+    /// The object's content, or why it is damaged. A store that fails is an error, not damage.
+    async fn fetch<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Result<T, String>, ArchiveError> {
+        let sealed = match self.store.get(key).await {
+            Ok(sealed) => sealed,
+            Err(gone) if matches!(gone.kind, StoreErrorKind::NotFound | StoreErrorKind::Truncated) => {
+                return Ok(Err(gone.to_string()));
+            }
+            Err(failed) => return Err(failed.into()),
+        };
+        Ok(match self.key.open(&sealed) {
+            Ok(plain) => serde_json::from_slice(&plain).map_err(|e| e.to_string()),
+            Err(damaged) => Err(damaged.to_string()),
+        })
+    }
+}
+
+#[cfg(test)]
+#[path = "archive_tests.rs"]
+mod tests;
