@@ -9,18 +9,8 @@ use super::manifest::Origin;
 use super::plan::State;
 use crate::clock::Clock;
 use crate::monitor::Problem;
+use crate::record::TimeKind;
 use crate::units::Span;
-
-/// Whose calendar a wall time is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Default, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum Calendar {
-    /// The world's.
-    #[default]
-    Real,
-    /// The demo's, whose days pass in a moment. Not to be mixed with the other; boot time is real in both.
-    Simulated,
-}
 
 /// An instant, by both clocks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,14 +20,14 @@ pub struct Moment {
     /// Nanoseconds of boot time: durations are differences of these.
     pub boot_nanos: u64,
     /// Whose wall time it is.
-    pub calendar: Calendar,
+    pub time: TimeKind,
 }
 
 impl Moment {
     /// Now.
-    pub fn now(clock: &dyn Clock, calendar: Calendar) -> Self {
+    pub fn now(clock: &dyn Clock, time: TimeKind) -> Self {
         let boot_nanos = u64::try_from(clock.boot().as_nanos()).unwrap_or(u64::MAX);
-        Self { wall: clock.now(), boot_nanos, calendar }
+        Self { wall: clock.now(), boot_nanos, time }
     }
 
     /// Since boot.
@@ -95,8 +85,8 @@ pub struct Restored {
     pub consistent_to: Timestamp,
     /// How that is known.
     pub point: PointKind,
-    /// Whose calendar the point is of.
-    pub calendar: Calendar,
+    /// Whose wall time the point is.
+    pub time: TimeKind,
     /// Files written.
     pub files: u64,
     /// Bytes written.

@@ -16,11 +16,12 @@ use futures::future::{Either, select};
 use futures::stream::{FuturesUnordered, StreamExt};
 
 use super::check::{self, Ended, Place};
-use super::outcome::{Calendar, Ending, Moment, Restored, Run, StepKind, StepRun};
+use super::outcome::{Ending, Moment, Restored, Run, StepKind, StepRun};
 use super::plan::{Flaw, Graph, State};
 use crate::clock::Env;
 use crate::config::{Action, Criticality, RestoreStep, Runbook, Step};
 use crate::monitor::{Cancel, Monitor};
+use crate::record::TimeKind;
 use crate::units::Span;
 
 /// How often it is looked whether the operator asked to stop.
@@ -46,7 +47,7 @@ pub struct Setting<'a> {
     /// Clocks. Boot time must be real: durations are measured with it.
     pub env: &'a Env,
     /// Whose wall time the clock shows.
-    pub calendar: Calendar,
+    pub time: TimeKind,
     /// Hears of each step that starts, and of what went wrong.
     pub monitor: &'a dyn Monitor,
     /// Stops the run.
@@ -79,7 +80,7 @@ pub async fn run(runbook: &Runbook, hands: &dyn Hands, setting: Setting<'_>) -> 
         for &at in &advance.start {
             states[at] = State::Running;
             setting.monitor.stage(runbook.steps[at].id.as_str());
-            runs[at].started = Some(Moment::now(&*setting.env.clock, setting.calendar));
+            runs[at].started = Some(Moment::now(&*setting.env.clock, setting.time));
             let place = Place {
                 target: setting.target.to_owned(),
                 variables: setting.variables.to_vec(),
@@ -94,7 +95,7 @@ pub async fn run(runbook: &Runbook, hands: &dyn Hands, setting: Setting<'_>) -> 
             continue; // steps were skipped, which may free or skip others
         };
         let step = &mut runs[at];
-        step.ended = Some(Moment::now(&*setting.env.clock, setting.calendar));
+        step.ended = Some(Moment::now(&*setting.env.clock, setting.time));
         states[at] = match done.ended {
             Ended::Done { proved, output } => {
                 (step.said, step.output) = (proved, output);

@@ -9,6 +9,7 @@ use super::*;
 use crate::clock::{Clock, Seeded};
 use crate::config::{Check, DigestOf, Expect, OnError, SnapshotChoice};
 use crate::monitor::{Problem, Silent};
+use crate::record::TimeKind;
 use crate::runbook::manifest::{Manifest, Origin};
 use crate::runbook::outcome::{Cache, OriginOf, PointKind};
 use crate::units::ByteSize;
@@ -77,7 +78,7 @@ impl Hands for Fake {
             paths: vec!["/data".into()],
             consistent_to: START,
             point: PointKind::SnapshotStart,
-            calendar: Calendar::Real,
+            time: TimeKind::Real,
             files: 3,
             bytes: 9,
             fetched: 100,
@@ -119,7 +120,7 @@ fn digest(id: &str, against: DigestOf) -> Step {
 
 async fn run_in(target: &Path, steps: Vec<Step>, hands: &Fake, cancel: &Cancel) -> Run {
     let env = Env { clock: Arc::new(Running), random: Arc::new(Seeded::new(1)) };
-    let setting = Setting { target, variables: &[], env: &env, calendar: Calendar::Real, monitor: &Silent, cancel };
+    let setting = Setting { target, variables: &[], env: &env, time: TimeKind::Real, monitor: &Silent, cancel };
     run(&Runbook { description: String::new(), steps }, hands, setting).await.expect("an order")
 }
 
@@ -214,7 +215,7 @@ async fn the_source_is_compared_when_there_is_one() {
             target: target.path(),
             variables: &[],
             env: &env,
-            calendar: Calendar::Real,
+            time: TimeKind::Real,
             monitor: &Silent,
             cancel: &cancel,
         };
