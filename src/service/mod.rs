@@ -13,6 +13,7 @@ pub mod host;
 pub mod job;
 mod marks;
 pub mod rebuild;
+pub mod retain;
 pub mod seams;
 pub mod secret;
 pub mod serve;

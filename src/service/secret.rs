@@ -203,6 +203,7 @@ mod tests {
     fn exposure_is_described_for_whom_it_is_open() {
         assert_eq!(exposure(0o100_600, 1000, 1000), None);
         assert_eq!(exposure(0o100_400, 0, 1000), None);
+        assert!(exposure(0o100_600, 1000, 0).is_some_and(|text| text.contains("1000")));
         assert!(exposure(0o100_640, 1000, 1000).is_some_and(|text| text.contains("group")));
         assert!(exposure(0o100_604, 1000, 1000).is_some_and(|text| text.contains("everyone")));
         assert!(exposure(0o100_600, 1001, 1000).is_some_and(|text| text.contains("1001")));

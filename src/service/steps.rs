@@ -101,12 +101,12 @@ impl Service {
                 if self.cancel.is_cancelled() {
                     return;
                 }
-                self.step("retention", Some(name), scope.vault, steps, self.retain(&scope)).await;
+                self.step("retention", Some(name), scope.vault, steps, self.retain_scope(&scope)).await;
             }
         }
     }
 
-    async fn retain(&self, scope: &Scope<'_>) -> Result<Option<Done>, ServiceError> {
+    async fn retain_scope(&self, scope: &Scope<'_>) -> Result<Option<Done>, ServiceError> {
         // Freshly listed: a decision over an old list would count on snapshots that are gone.
         let vault = self.refresh(scope.vault).await?;
         let decided = retention::decide(self.env.clock.now(), &self.catalog, self.host(), scope)?;
@@ -115,7 +115,7 @@ impl Service {
         }
         let applied = retention::apply(&vault, &decided, Consent::None).await;
         self.refresh(scope.vault).await?;
-        Ok(Some(Done::of_retention(scope, applied)))
+        Ok(Some(Done::of_retention(scope.plan, scope.vault, applied)))
     }
 
     async fn prune_all(&self, steps: &mut Vec<Step>) {
@@ -247,14 +247,14 @@ impl Done {
         Self { status: Status::Failed, work, figures: Vec::new(), problems: vec![Problem { what, why }], what: said }
     }
 
-    pub(super) fn of_retention(scope: &Scope<'_>, applied: retention::Applied) -> Self {
+    pub(super) fn of_retention(plan: &PlanName, vault: &VaultName, applied: retention::Applied) -> Self {
         let retention::Applied { dropped, error } = applied;
-        let what = format!("dropped {} of plan {}", dropped.len(), scope.plan);
+        let what = format!("dropped {} of plan {plan}", dropped.len());
         let figures = vec![("dropped_count", dropped.len() as u64)];
         let (status, problems) = match error {
             None => (Status::Ok, Vec::new()),
             Some(error) => {
-                let problem = Problem { what: format!("plan {} in vault {}", scope.plan, scope.vault), why: error };
+                let problem = Problem { what: format!("plan {plan} in vault {vault}"), why: error };
                 (if dropped.is_empty() { Status::Failed } else { Status::Partial }, vec![problem])
             }
         };

@@ -36,7 +36,7 @@ pub enum OpenError {
         vault: VaultName,
         /// Why.
         #[source]
-        source: StoreError,
+        source: Box<StoreError>,
     },
     /// It cannot be opened.
     #[error("open vault {vault}")]
@@ -45,7 +45,7 @@ pub enum OpenError {
         vault: VaultName,
         /// Why.
         #[source]
-        source: VaultError,
+        source: Box<VaultError>,
     },
 }
 
@@ -100,14 +100,14 @@ impl Vaults {
         let no_secret = |source| OpenError::Secret { vault: name.clone(), source };
         let options = store_options(config, self.shared).map_err(no_secret)?;
         let store = Store::open(&config.url, &options).await;
-        let store = store.map_err(|source| OpenError::Store { vault: name.clone(), source })?;
+        let store = store.map_err(|source| OpenError::Store { vault: name.clone(), source: Box::new(source) })?;
         let password = secret::obtain(&config.key, Purpose::Write, self.shared).map_err(no_secret)?;
         if let Some(warning) = password.warning {
             tracing::warn!(vault = %name, "{warning}");
         }
         Vault::open(store, &password.secret, &OpenOptions { cache }, &self.env)
             .await
-            .map_err(|source| OpenError::Vault { vault: name.clone(), source })
+            .map_err(|source| OpenError::Vault { vault: name.clone(), source: Box::new(source) })
     }
 }
 
