@@ -8,7 +8,6 @@ use serde::Serialize;
 
 use super::exit::Exit;
 use super::hints;
-use crate::config::ConfigError;
 
 /// Whether the message already holds the text of the nearest cause.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -62,15 +61,9 @@ impl Failure {
         Self::bare(what, Exit::Failed)
     }
 
-    /// The configuration cannot be used: every finding is shown.
-    pub(crate) fn config(error: ConfigError) -> Self {
-        match error {
-            ConfigError::Read { .. } => Self::of(error).exits(Exit::Usage),
-            ConfigError::Refused { findings } => {
-                let details = findings.iter().map(ToString::to_string).collect();
-                Self { details, ..Self::usage("failed to load the configuration") }
-            }
-        }
+    /// Lists what is beneath the message, a paragraph each.
+    pub(crate) fn details(self, details: Vec<String>) -> Self {
+        Self { details, ..self }
     }
 
     /// The user asked to stop.

@@ -28,9 +28,7 @@ pub(crate) async fn run(args: Init, context: &Context) -> Result<Exit, Failure> 
             generated
         }
         (None, KeySource::Ask) => secret::ask_new()?,
-        (None, KeySource::File(_) | KeySource::Command(_) | KeySource::Env(_)) => {
-            context.password(&target, Purpose::Write)?
-        }
+        (None, KeySource::From(_)) => context.password(&target, Purpose::Write)?,
     };
     let chunker = match args.chunker {
         ChunkerName::Gear => NewChunker::Gear,

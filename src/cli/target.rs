@@ -1,19 +1,16 @@
 //! Which vault is meant, how its store is reached, and where its key comes from.
 //!
-//! Flags win over the configuration, and for a vault of the configuration that wins over the environment's key: a key
-//! that is exported for one vault must not be tried on another. A configuration is read only when a vault is named
-//! after one or none is given, so that a broken file never stands between a person and a vault's address.
+//! Flags win over the configuration, and the configuration over the environment's key: a key exported for one vault
+//! must not be tried on another that the configuration knows the key of.
 
 use std::ffi::OsString;
-use std::path::{Path, PathBuf};
-
-use zeroize::Zeroizing;
+use std::path::PathBuf;
 
 use super::args::global::Global;
 use super::error::Failure;
-use super::output::Output;
-use super::secret::{self, KeySource, Purpose, SharedKey};
-use crate::config::{self, Config, CredentialsRef, SecretRef, VaultConfig};
+use super::secret::{self, KeySource, SharedKey};
+use crate::config::{Config, SecretRef, VaultConfig, VaultName};
+use crate::service::vaults::store_options as configured_options;
 use crate::store::{Credentials, OpenOptions};
 
 /// The vault that is meant.
@@ -21,166 +18,151 @@ use crate::store::{Credentials, OpenOptions};
 pub(crate) struct Target {
     /// Where it is.
     pub(crate) url: String,
+    /// Its name in the configuration, where it has one.
+    pub(crate) name: Option<VaultName>,
     /// How its store is reached.
     pub(crate) store: OpenOptions,
     /// Where its key comes from.
     pub(crate) key: KeySource,
 }
 
-/// Where a configuration is looked for when none is named.
-const CONFIG_FILES: [&str; 2] = ["drctl.toml", "/etc/drctl/drctl.toml"];
+impl Target {
+    /// What records about it are filed under.
+    pub(crate) fn label(&self) -> &str {
+        self.name.as_ref().map_or(&self.url, VaultName::as_str)
+    }
+}
 
 type Variables<'a> = &'a dyn Fn(&str) -> Option<OsString>;
 
-/// Finds out from flags, environment and configuration.
-pub(crate) fn resolve(global: &Global, out: Output) -> Result<Target, Failure> {
-    resolve_with(global, out, &|name| std::env::var_os(name), &CONFIG_FILES.map(Path::new))
+/// Finds out from flags, environment and configuration. `preferred` is the vault that is meant when none is given.
+///
+/// `config` is only an error when it is needed and cannot be used.
+pub(crate) fn resolve(
+    global: &Global,
+    config: Result<Option<&Config>, Failure>,
+    preferred: Option<&VaultName>,
+) -> Result<Target, Failure> {
+    resolve_with(global, config, preferred, &|name| std::env::var_os(name))
 }
 
 fn resolve_with(
     global: &Global,
-    out: Output,
+    config: Result<Option<&Config>, Failure>,
+    preferred: Option<&VaultName>,
     variables: Variables<'_>,
-    config_files: &[&Path],
 ) -> Result<Target, Failure> {
     let given = match (&global.vault, set(variables, "DRCTL_VAULT")) {
         (Some(vault), _) => Some(vault.clone()),
-        (None, Some(vault)) => Some(text("DRCTL_VAULT", vault)?),
+        (None, Some(_)) if preferred.is_some() => None,
+        (None, Some(vault)) => {
+            Some(vault.into_string().map_err(|_| Failure::usage("the environment variable DRCTL_VAULT is not UTF-8"))?)
+        }
         (None, None) => None,
     };
-    if let Some(url) = given.as_deref().filter(|given| is_address(given)) {
-        let key = match (key_of_flags(global)?, key_of_environment(variables)) {
-            (Some(key), _) | (None, Some(key)) => key,
-            (None, None) => KeySource::Ask,
-        };
-        return Ok(Target { url: url.to_owned(), store: with_flags(OpenOptions::default(), global), key });
-    }
-    let config = load_config(global, variables, config_files)?;
-    let vault = choose(given.as_deref(), config.as_ref())?;
-    let key = match key_of_flags(global)? {
-        Some(key) => key,
-        None => (&vault.key).into(),
+    let given = match given {
+        Some(given) if is_address(&given) => return address(given, global, config.ok().flatten(), variables),
+        given => given,
     };
-    Ok(Target { url: vault.url.clone(), store: with_flags(configured(vault, out)?, global), key })
-}
-
-/// An address or a path, rather than a name from the configuration.
-fn is_address(text: &str) -> bool {
-    text.contains('/') || text.starts_with('.')
-}
-
-fn text(name: &str, value: OsString) -> Result<String, Failure> {
-    value.into_string().map_err(|_| Failure::usage(format!("the environment variable {name} is not UTF-8")))
-}
-
-/// The configuration that is named, or else the first that is there.
-fn load_config(global: &Global, variables: Variables<'_>, config_files: &[&Path]) -> Result<Option<Config>, Failure> {
-    let named = global.config.clone().or_else(|| set(variables, "DRCTL_CONFIG").map(PathBuf::from));
-    let found = named.or_else(|| config_files.iter().find(|file| file.exists()).map(PathBuf::from));
-    found.map(|file| config::load(&file).map_err(Failure::config)).transpose()
-}
-
-/// The vault of that name; without a name, the only one.
-fn choose<'a>(name: Option<&str>, config: Option<&'a Config>) -> Result<&'a VaultConfig, Failure> {
-    let known: Vec<&str> = config.iter().flat_map(|config| config.vaults.keys().map(|name| name.as_str())).collect();
-    let listed = known.join(", ");
-    match (name, config) {
-        (Some(name), Some(config)) => config.vaults.get(name).ok_or_else(|| {
-            Failure::usage(format!("the configuration has no vault named {name:?}"))
-                .hint(format!("it has {listed}; if a folder is meant, write ./{name}"))
-        }),
-        (Some(name), None) => {
-            Err(Failure::usage(format!("there is no vault named {name:?}, for there is no drctl.toml"))
-                .hint(format!("name the file with --config; if a folder is meant, write ./{name}")))
-        }
-        (None, Some(config)) if config.vaults.len() == 1 => {
-            Ok(config.vaults.values().next().expect("the guard counted one"))
-        }
-        (None, Some(config)) if config.vaults.len() > 1 => {
+    let config = config?;
+    let known = || config.iter().flat_map(|config| config.vaults.keys()).map(ToString::to_string).collect::<Vec<_>>();
+    let found = match (given.as_deref().or(preferred.map(VaultName::as_str)), config) {
+        (Some(name), Some(config)) => config.vaults.get_key_value(name),
+        (None, Some(config)) if config.vaults.len() == 1 => config.vaults.iter().next(),
+        (Some(_) | None, _) => None,
+    };
+    match (found, given) {
+        (Some((name, vault)), _) => named(name, vault, global),
+        (None, Some(name)) => Err(Failure::usage(match config {
+            Some(_) => {
+                format!("there is no vault named {name:?} in the configuration, which has {}", known().join(", "))
+            }
+            None => format!("there is no vault named {name:?}, and no configuration that could name one"),
+        })
+        .hint(format!("if a folder is meant, write ./{name}"))),
+        (None, None) if config.is_some_and(|config| config.vaults.len() > 1) => {
             Err(Failure::usage("no vault was given, and the configuration has several")
-                .hint(format!("choose one with --vault: {listed}")))
+                .hint(format!("choose one with --vault: {}", known().join(", "))))
         }
-        (None, _) => Err(Failure::usage("no vault was given")
+        (None, None) => Err(Failure::usage("no vault was given")
             .hint("name one with --vault URL or in DRCTL_VAULT; `drctl init --vault URL` makes a new one")),
     }
 }
 
+/// A vault by its address. One that the configuration knows, too, goes by its name in records.
+fn address(url: String, global: &Global, config: Option<&Config>, variables: Variables<'_>) -> Result<Target, Failure> {
+    let key = match (key_of_flags(global)?, key_of_environment(variables)) {
+        (Some(key), _) | (None, Some(key)) => key,
+        (None, None) => KeySource::Ask,
+    };
+    let same = |(_, vault): &(&VaultName, &VaultConfig)| vault.url.trim_end_matches('/') == url.trim_end_matches('/');
+    let name = config.and_then(|config| config.vaults.iter().find(same)).map(|(name, _)| name.clone());
+    Ok(Target { url, name, store: store_options(global, OpenOptions::default()), key })
+}
+
+/// A vault of the configuration.
+fn named(name: &VaultName, vault: &VaultConfig, global: &Global) -> Result<Target, Failure> {
+    let shared = if global.allow_shared_key { SharedKey::Allowed } else { SharedKey::Refused };
+    let options = configured_options(vault, shared).map_err(Failure::of)?;
+    let key = key_of_flags(global)?.unwrap_or_else(|| KeySource::From(vault.key.clone()));
+    Ok(Target { url: vault.url.clone(), name: Some(name.clone()), store: store_options(global, options), key })
+}
+
+/// An address or a path, rather than a name from the configuration.
+fn is_address(text: &str) -> bool {
+    text.contains('/') || text.starts_with('.') || text.contains("://")
+}
+
 fn key_of_flags(global: &Global) -> Result<Option<KeySource>, Failure> {
     if let Some(path) = &global.key_file {
-        return Ok(Some(KeySource::File(path.clone())));
+        return Ok(Some(KeySource::From(SecretRef::File(path.clone()))));
     }
-    global.password_command.as_deref().map(|line| secret::split_command(line).map(KeySource::Command)).transpose()
+    let command = global.password_command.as_deref().map(secret::split_command).transpose()?;
+    Ok(command.map(|words| KeySource::From(SecretRef::Command(words))))
 }
 
 fn key_of_environment(variables: Variables<'_>) -> Option<KeySource> {
     match set(variables, "DRCTL_KEY_FILE") {
-        Some(path) => Some(KeySource::File(path.into())),
-        None => set(variables, "DRCTL_KEY").map(|_| KeySource::Env("DRCTL_KEY".to_owned())),
+        Some(path) => Some(KeySource::From(SecretRef::File(path.into()))),
+        None => set(variables, "DRCTL_KEY").map(|_| KeySource::From(SecretRef::Env("DRCTL_KEY".to_owned()))),
     }
 }
 
-impl From<&SecretRef> for KeySource {
-    fn from(secret: &SecretRef) -> Self {
-        match secret {
-            SecretRef::File(path) => Self::File(path.clone()),
-            SecretRef::Env(name) => Self::Env(name.clone()),
-            SecretRef::Command(words) => Self::Command(words.clone()),
-        }
-    }
-}
-
-/// The store as the configuration has it.
-fn configured(vault: &VaultConfig, out: Output) -> Result<OpenOptions, Failure> {
-    Ok(OpenOptions {
-        credentials: credentials(&vault.credentials, out)?,
-        region: vault.region.clone(),
-        endpoint: vault.endpoint.clone(),
-        path_style: vault.path_style,
-        ca_file: vault.ca_file.clone(),
-        proxy: vault.proxy.clone(),
-        upload_limit: vault.limits.upload.map(|rate| rate.0),
-        download_limit: vault.limits.download.map(|rate| rate.0),
-    })
-}
-
-fn credentials(from: &CredentialsRef, out: Output) -> Result<Credentials, Failure> {
-    // Whoever may read these can be told by the file's mode; that nobody else may is asked of the vault's key alone.
-    let get = |secret: &SecretRef| {
-        let found = secret::obtain(&secret.into(), Purpose::Read, SharedKey::Allowed, out, "")?;
-        let text = std::str::from_utf8(found.expose()).map(|text| Zeroizing::new(text.to_owned()));
-        text.map_err(|_| Failure::usage("a credential of the vault's store is not UTF-8"))
-    };
-    match from {
-        CredentialsRef::Environment => Ok(Credentials::Environment),
-        CredentialsRef::Profile(name) => Ok(Credentials::Profile(name.clone())),
-        CredentialsRef::Keys { access_key, secret_key, session_token } => Ok(Credentials::Keys {
-            access_key_id: get(access_key)?.to_string(),
-            secret_access_key: get(secret_key)?,
-            session_token: session_token.as_ref().map(get).transpose()?,
-        }),
-    }
-}
-
-/// What flags say wins.
-fn with_flags(options: OpenOptions, global: &Global) -> OpenOptions {
+/// `base`, with what the flags say.
+fn store_options(global: &Global, base: OpenOptions) -> OpenOptions {
     let args = &global.store;
     OpenOptions {
-        credentials: args.aws_profile.clone().map_or(options.credentials, Credentials::Profile),
-        region: args.s3_region.clone().or(options.region),
-        endpoint: args.s3_endpoint.clone().or(options.endpoint),
-        path_style: args.s3_path_style.or(options.path_style),
-        ca_file: args.ca_file.clone().or(options.ca_file),
-        proxy: args.proxy.clone().or(options.proxy),
-        upload_limit: args.limit_upload.map(|rate| rate.0).or(options.upload_limit),
-        download_limit: args.limit_download.map(|rate| rate.0).or(options.download_limit),
+        credentials: args.aws_profile.clone().map_or(base.credentials, Credentials::Profile),
+        region: args.s3_region.clone().or(base.region),
+        endpoint: args.s3_endpoint.clone().or(base.endpoint),
+        path_style: args.s3_path_style.or(base.path_style),
+        ca_file: args.ca_file.clone().or(base.ca_file),
+        proxy: args.proxy.clone().or(base.proxy),
+        upload_limit: args.limit_upload.map(|rate| rate.0).or(base.upload_limit),
+        download_limit: args.limit_download.map(|rate| rate.0).or(base.download_limit),
     }
 }
 
-/// DRCTL_STATE_DIR, or the XDG state folder.
-pub(crate) fn state_dir(variables: Variables<'_>) -> Option<PathBuf> {
-    if let Some(folder) = set(variables, "DRCTL_STATE_DIR") {
-        return Some(folder.into());
-    }
+/// Where the configuration may be, the nearest first.
+pub(crate) fn config_places(variables: Variables<'_>) -> Vec<PathBuf> {
+    let absolute = |name| set(variables, name).map(PathBuf::from).filter(|path| path.is_absolute());
+    let home = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")));
+    let own = home.map(|home| home.join("drctl/drctl.toml"));
+    [Some(PathBuf::from("drctl.toml")), own, Some("/etc/drctl/drctl.toml".into())].into_iter().flatten().collect()
+}
+
+/// The configuration that the environment names.
+pub(crate) fn config_of_environment(variables: Variables<'_>) -> Option<PathBuf> {
+    set(variables, "DRCTL_CONFIG").map(PathBuf::from)
+}
+
+/// DRCTL_STATE_DIR.
+pub(crate) fn state_of_environment(variables: Variables<'_>) -> Option<PathBuf> {
+    set(variables, "DRCTL_STATE_DIR").map(PathBuf::from)
+}
+
+/// The folder for state by the XDG standard.
+pub(crate) fn xdg_state(variables: Variables<'_>) -> Option<PathBuf> {
     // The XDG standard has relative paths ignored.
     let absolute = |name| set(variables, name).map(PathBuf::from).filter(|path| path.is_absolute());
     let base = absolute("XDG_STATE_HOME").or_else(|| Some(absolute("HOME")?.join(".local/state")))?;
@@ -196,32 +178,27 @@ fn set(variables: Variables<'_>, name: &str) -> Option<OsString> {
 mod tests {
     use clap::Parser;
 
-    use super::super::args::Cli;
-    use super::super::exit::Exit;
-    use super::super::output::{Format, Talk};
     use super::*;
+    use crate::cli::args::Cli;
+    use crate::cli::exit::Exit;
 
-    fn target_in(line: &str, variables: &[(&str, &str)], files: &[&Path]) -> Result<Target, Failure> {
+    fn target(line: &str, variables: &[(&str, &str)]) -> Result<Target, Failure> {
         let words = format!("drctl {line} snapshots");
         let cli = Cli::try_parse_from(shlex::split(&words).expect("words")).expect("a command line");
         let find = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, value)| OsString::from(*value));
-        resolve_with(&cli.global, Output::new(Format::Json, Talk::Quiet), &find, files)
-    }
-
-    fn target(line: &str, variables: &[(&str, &str)]) -> Result<Target, Failure> {
-        target_in(line, variables, &[])
+        resolve_with(&cli.global, Ok(None), None, &find)
     }
 
     #[test]
     fn flags_win_over_the_environment() {
         let variables = [("DRCTL_VAULT", "/srv/v"), ("DRCTL_KEY_FILE", "/k"), ("DRCTL_KEY", "")];
         let found = target("", &variables).expect("a vault");
-        assert_eq!((found.url.as_str(), found.key), ("/srv/v", KeySource::File("/k".into())));
+        assert_eq!((found.url.as_str(), found.key), ("/srv/v", KeySource::From(SecretRef::File("/k".into()))));
         let found = target("--vault ./w --password-command 'pass show w'", &variables).expect("a vault");
         assert_eq!(found.url, "./w");
-        assert_eq!(found.key, KeySource::Command(["pass", "show", "w"].map(str::to_owned).to_vec()));
+        assert_eq!(found.key, KeySource::From(SecretRef::Command(["pass", "show", "w"].map(str::to_owned).to_vec())));
         let found = target("", &[("DRCTL_VAULT", "/v"), ("DRCTL_KEY", "s")]).expect("a vault");
-        assert_eq!(found.key, KeySource::Env("DRCTL_KEY".into()));
+        assert_eq!(found.key, KeySource::From(SecretRef::Env("DRCTL_KEY".into())));
         assert_eq!(target("--vault /v", &[]).expect("a vault").key, KeySource::Ask);
     }
 
@@ -232,34 +209,6 @@ mod tests {
         assert!(none.report().hint.is_some_and(|hint| hint.contains("--vault")));
         let name = target("--vault primray", &[]).expect_err("no such name");
         assert!(name.report().hint.is_some_and(|hint| hint.contains("./primray")));
-    }
-
-    #[test]
-    fn names_come_from_the_configuration_with_their_key() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("drctl.toml");
-        let write = |text: &str| std::fs::write(&file, text).expect("written");
-        write("[vault.primary]\nurl = \"s3://b/p\"\nregion = \"r\"\nkey = { file = \"/etc/p.key\" }\n");
-        let environment = [("DRCTL_KEY_FILE", "/other")];
-        for line in ["", "--vault primary"] {
-            let found = target_in(line, &environment, &[&file]).expect("the only vault");
-            assert_eq!((found.url.as_str(), found.key), ("s3://b/p", KeySource::File("/etc/p.key".into())));
-            assert_eq!(found.store.region.as_deref(), Some("r"));
-        }
-        let found = target_in("--vault primary --key-file /mine --s3-region q", &[], &[&file]).expect("a vault");
-        assert_eq!(found.key, KeySource::File("/mine".into()));
-        assert_eq!(found.store.region.as_deref(), Some("q"));
-
-        write("[vault.a]\nurl = \"/a\"\nkey = { env = \"A\" }\n[vault.b]\nurl = \"/b\"\nkey = { env = \"B\" }\n");
-        let several = target_in("", &[], &[&file]).expect_err("which?");
-        assert!(several.report().hint.is_some_and(|hint| hint.contains("a, b")));
-
-        write("[vault.a]\nurll = \"/a\"\n");
-        let broken = target_in("--vault a", &[], &[&file]).expect_err("a typo");
-        assert_eq!(broken.exit(), Exit::Usage);
-        assert!(broken.report().details.concat().contains("urll"), "{broken:?}");
-        assert!(target_in("--vault /direct", &[], &[&file]).is_ok(), "an address needs no configuration");
-        assert!(target("--config /nowhere.toml", &[]).is_err_and(|failure| failure.exit() == Exit::Usage));
     }
 
     #[test]
@@ -275,16 +224,45 @@ mod tests {
 
     #[test]
     fn state_goes_where_the_standard_says() {
-        type Given<'a> = &'a [(&'a str, &'a str)];
-        let table: [(Given<'_>, Option<&str>); 4] = [
-            (&[("DRCTL_STATE_DIR", "/s"), ("HOME", "/h")], Some("/s")),
+        type Row<'a> = (&'a [(&'a str, &'a str)], Option<&'a str>);
+        let table: [Row<'_>; 3] = [
             (&[("XDG_STATE_HOME", "/x"), ("HOME", "/h")], Some("/x/drctl")),
             (&[("XDG_STATE_HOME", "relative"), ("HOME", "/h")], Some("/h/.local/state/drctl")),
             (&[], None),
         ];
         for (variables, expected) in table {
             let find = |name: &str| variables.iter().find(|(key, _)| *key == name).map(|(_, v)| OsString::from(*v));
-            assert_eq!(state_dir(&find), expected.map(PathBuf::from));
+            assert_eq!(xdg_state(&find), expected.map(PathBuf::from));
         }
+    }
+
+    #[test]
+    fn a_configured_vault_brings_its_own_key_and_store() {
+        let text = r#"
+            [vault.primary]
+            url = "s3://b/p"
+            region = "eu"
+            key = { file = "/etc/k" }
+            [vault.dr]
+            url = "/mnt/dr"
+            key = { env = "DR" }
+        "#;
+        let config = crate::config::parse(std::path::Path::new("/c/drctl.toml"), text).expect("a configuration");
+        let target = |line: &str, preferred: Option<&str>| {
+            let cli = Cli::try_parse_from(shlex::split(&format!("drctl {line} snapshots")).expect("words"));
+            let preferred = preferred.map(|name| name.parse().expect("a name"));
+            let variables = |name: &str| (name == "DRCTL_KEY_FILE").then(|| OsString::from("/env"));
+            resolve_with(&cli.expect("a command line").global, Ok(Some(&config)), preferred.as_ref(), &variables)
+        };
+        let primary = target("--vault primary --s3-region us", None).expect("named");
+        assert_eq!((primary.label(), primary.store.region.as_deref()), ("primary", Some("us")));
+        assert_eq!(primary.key, KeySource::From(SecretRef::File("/etc/k".into())));
+        assert_eq!(target("", Some("dr")).expect("preferred").url, "/mnt/dr");
+        let by_address = target("--vault /mnt/dr/", None).expect("an address");
+        assert_eq!(by_address.label(), "dr");
+        assert_eq!(by_address.key, KeySource::From(SecretRef::File("/env".into())));
+        let unknown = target("--vault primray", None).expect_err("unknown");
+        assert!(unknown.report().message.contains("primary"), "{}", unknown.report());
+        assert!(target("", None).expect_err("two").report().hint.is_some_and(|hint| hint.contains("dr, primary")));
     }
 }
