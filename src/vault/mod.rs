@@ -18,6 +18,7 @@ pub mod layout;
 pub mod lock;
 pub mod pack;
 pub mod polynomial;
+pub mod ranges;
 pub mod settings;
 pub mod snapshot;
 pub mod tree;
