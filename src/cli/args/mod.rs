@@ -15,6 +15,7 @@ pub(crate) mod key;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod prune;
+pub(crate) mod replicate;
 pub(crate) mod restore;
 pub(crate) mod select;
 pub(crate) mod snapshots;
@@ -80,6 +81,8 @@ pub(crate) enum Command {
     Restore(restore::Restore),
     /// Check that a vault is whole.
     Check(check::Check),
+    /// Copy snapshots to another vault.
+    Replicate(replicate::Replicate),
     /// Remove snapshots.
     Forget(forget::Forget),
     /// Delete what no snapshot needs any more.
