@@ -5,4 +5,5 @@
 mod architecture;
 mod cli;
 mod packaging;
+mod replicate;
 mod support;
