@@ -3,6 +3,7 @@
 #![allow(clippy::disallowed_methods, reason = "tests watch real processes in real time")]
 
 mod architecture;
+mod cli;
 mod docs;
 mod fuzz_replay;
 mod packaging;

@@ -14,7 +14,7 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::secret::Purpose;
 use super::{escape, time};
-use crate::backup::{self, Caches, Mode, Mounts, Outcome, ParentChoice, Source, Status, Stream, Threads};
+use crate::backup::{self, BackupError, Caches, Mode, Mounts, Outcome, ParentChoice, Source, Status, Stream, Threads};
 use crate::source::files::{Case, Excludes};
 use crate::units::ByteSize;
 use crate::vault::whoami;
@@ -52,12 +52,29 @@ pub(crate) async fn run(args: Backup, context: &Context) -> Result<Exit, Failure
     let bar = Arc::new(context.bar());
     let done = backup::run(&vault, source, options, bar.clone(), context.stop.cancel()).await;
     bar.done();
-    let done = done.map_err(Failure::of)?;
+    let done = done.map_err(failure)?;
     show(&done, context)?;
     Ok(match done.status {
         Status::Complete => Exit::Done,
         Status::Partial => Exit::Partial,
     })
+}
+
+fn failure(error: BackupError) -> Failure {
+    match error {
+        BackupError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
+        BackupError::NoPaths | BackupError::BadPath { .. } => Failure::of(error).exits(Exit::Usage),
+        BackupError::Path { .. } | BackupError::Look { .. } => {
+            Failure::of(error).hint("correct the path or leave it out; no snapshot was made")
+        }
+        BackupError::Vault(_)
+        | BackupError::Tree { .. }
+        | BackupError::Chunker(_)
+        | BackupError::Seal(_)
+        | BackupError::Stream { .. }
+        | BackupError::NothingRead { .. }
+        | BackupError::UploadStopped => Failure::of(error),
+    }
 }
 
 fn source(args: &Backup) -> Result<Source, Failure> {

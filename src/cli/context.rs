@@ -55,7 +55,7 @@ impl Context {
 
     /// The vault that the options, the environment or the configuration name.
     pub(crate) fn target(&self) -> Result<Target, Failure> {
-        target::resolve(&self.global)
+        target::resolve(&self.global, self.out)
     }
 
     /// A handle on the store of that vault; nothing is read yet.

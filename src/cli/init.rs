@@ -46,7 +46,7 @@ pub(crate) async fn run(args: Init, context: &Context) -> Result<Exit, Failure> 
     })?;
     let document = json!({
         "vault": { "url": vault.store().url(), "id": vault.id(), "format": vault.version() },
-        "key_file": args.generate_key,
+        "key_file": args.generate_key.as_deref().map(Path::to_string_lossy),
     });
     context.out.result(&document, |out| {
         writeln!(out, "made vault {} at {}", vault.id().get(..8).unwrap_or_default(), vault.store().url())?;

@@ -1,7 +1,7 @@
 //! The command line: the only place that prints.
 //!
-//! What can be typed is in [`args`], what a command does is in the file of its name here. A command asks the library
-//! to work, shows what it says through [`output`], and ends with a published exit code. Nothing is decided here that
+//! What can be typed is in `args`, what a command does is in the file of its name here. A command asks the library
+//! to work, shows what it says through `output`, and ends with a published exit code. Nothing is decided here that
 //! another face (the service, the web) would have to decide again.
 
 mod args;

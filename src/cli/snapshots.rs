@@ -18,10 +18,11 @@ use crate::vault::{Id, Vault};
 /// A snapshot as programs get it: its id, and what is stored of it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Shown<'a> {
-    id: &'a Id,
-    short_id: String,
+    // Before the id, so that no field of the same name in what is stored takes its place.
     #[serde(flatten)]
     snapshot: &'a Snapshot,
+    id: &'a Id,
+    short_id: String,
 }
 
 impl<'a> Shown<'a> {

@@ -92,8 +92,9 @@ impl Vault {
     }
 
     async fn fetch_blob(&self, key: BlobKey, at: &Located) -> Result<Vec<u8>, VaultError> {
-        let sealed = match self.tree_cache(key.kind) {
-            Some(cache) => self.fetch_and_keep(cache, at).await?,
+        let cache = self.tree_cache(key.kind);
+        let sealed = match cache.and_then(|cache| Some((cache, cache.begin_fetch(&at.pack)?))) {
+            Some((cache, _fetching)) => self.fetch_and_keep(cache, at).await?,
             None => self.load_pack_range(&at.pack, range(at)).await?,
         };
         open_blob(self.key(), &key.id, &sealed, at.uncompressed)

@@ -21,7 +21,7 @@ pub(crate) struct Global {
     /// Take a key file that others can read, even for writing
     #[arg(long, global = true, help_heading = VAULT, hide_short_help = true)]
     pub(crate) allow_shared_key: bool,
-    /// Read vaults and plans from this file [env: DRCTL_CONFIG; otherwise ./drctl.toml or /etc/drctl/drctl.toml, whichever is there]
+    /// Read vaults and plans from this file [env: DRCTL_CONFIG; otherwise ./drctl.toml or else /etc/drctl/drctl.toml]
     #[arg(long, global = true, value_name = "FILE", help_heading = VAULT)]
     pub(crate) config: Option<PathBuf>,
 
