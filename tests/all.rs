@@ -4,6 +4,8 @@
 
 mod architecture;
 mod cli;
+mod docs;
+mod fuzz_replay;
 mod packaging;
 mod replicate;
 mod support;
