@@ -3,5 +3,6 @@
 #![allow(clippy::disallowed_methods, reason = "tests watch real processes in real time")]
 
 mod architecture;
+mod interop;
 mod packaging;
 mod support;
