@@ -6,6 +6,7 @@ mod architecture;
 mod cli;
 mod docs;
 mod fuzz_replay;
+mod interop;
 mod packaging;
 mod replicate;
 mod support;

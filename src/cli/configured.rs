@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 
 use super::args::global::Global;
 use super::error::Failure;
-use super::exit::Exit;
 use super::target;
 use crate::config::{self, Config, ConfigError, Finding};
 
