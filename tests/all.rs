@@ -4,4 +4,5 @@
 
 mod architecture;
 mod packaging;
+mod service;
 mod support;
