@@ -9,4 +9,5 @@ mod fuzz_replay;
 mod interop;
 mod packaging;
 mod replicate;
+mod service;
 mod support;

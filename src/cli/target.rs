@@ -147,7 +147,7 @@ fn store_options(global: &Global, base: OpenOptions) -> OpenOptions {
 pub(crate) fn config_places(variables: Variables<'_>) -> Vec<PathBuf> {
     let absolute = |name| set(variables, name).map(PathBuf::from).filter(|path| path.is_absolute());
     let home = absolute("XDG_CONFIG_HOME").or_else(|| Some(absolute("HOME")?.join(".config")));
-    let own = home.map(|home| home.join("drctl/drctl.toml"));
+    let own = home.map(|home| home.join("drctl").join("drctl.toml"));
     [Some(PathBuf::from("drctl.toml")), own, Some("/etc/drctl/drctl.toml".into())].into_iter().flatten().collect()
 }
 

@@ -179,6 +179,11 @@ impl Service {
         drop(mark);
         tracing::info!(plan = %job.plan, run = %id, ?status, problems = problems.len(), "run ended");
         self.deliver_soon(&plan.vault).await;
+        if snapshot.is_some()
+            && let Err(error) = self.refresh(&plan.vault).await
+        {
+            tracing::warn!(vault = %plan.vault, error = chain(&error), "the vault's snapshots cannot be listed");
+        }
         self.tell(plan.vault.as_str(), &entry.record).await;
         let Job { plan, due, tiers } = job;
         Ok(Ran { id, plan, due, tiers, status, snapshot, tries, summary, problems })
