@@ -4,4 +4,5 @@
 
 mod architecture;
 mod packaging;
+mod restore_safety;
 mod support;
