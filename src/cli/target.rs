@@ -81,6 +81,7 @@ fn store_options(global: &Global) -> OpenOptions {
         proxy: args.proxy.clone(),
         upload_limit: args.limit_upload.map(|rate| rate.0),
         download_limit: args.limit_download.map(|rate| rate.0),
+        patience: args.give_up_after.map(crate::units::Span::duration),
     }
 }
 
