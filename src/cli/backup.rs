@@ -14,7 +14,7 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::secret::Purpose;
 use super::{escape, time};
-use crate::backup::{self, Caches, Mode, Mounts, Outcome, ParentChoice, Source, Status, Stream, Threads};
+use crate::backup::{self, BackupError, Caches, Mode, Mounts, Outcome, ParentChoice, Source, Status, Stream, Threads};
 use crate::source::files::{Case, Excludes};
 use crate::units::ByteSize;
 use crate::vault::whoami;
@@ -52,7 +52,10 @@ pub(crate) async fn run(args: Backup, context: &Context) -> Result<Exit, Failure
     let bar = Arc::new(context.bar());
     let done = backup::run(&vault, source, options, bar.clone(), context.stop.cancel()).await;
     bar.done();
-    let done = done.map_err(Failure::of)?;
+    let done = done.map_err(|error| match error {
+        BackupError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
+        error => Failure::of(error),
+    })?;
     show(&done, context)?;
     Ok(match done.status {
         Status::Complete => Exit::Done,
