@@ -3,6 +3,9 @@
 #![allow(clippy::disallowed_methods, reason = "tests watch real processes in real time")]
 
 mod architecture;
+mod backup_behaviour;
+mod bad_input;
+mod damage;
 mod packaging;
 mod restore_safety;
 mod support;
