@@ -79,8 +79,9 @@ fn link(name: &str, target: &str) -> Value {
 }
 
 fn with(mut node: Value, fields: Value) -> Value {
-    for (key, value) in fields.as_object().unwrap() {
-        node[key] = value.clone();
+    let Value::Object(fields) = fields else { panic!("{fields} are no fields") };
+    for (key, value) in fields {
+        node[key] = value;
     }
     node
 }
