@@ -3,6 +3,11 @@
 #![allow(clippy::disallowed_methods, reason = "tests watch real processes in real time")]
 
 mod architecture;
+mod cli;
+mod docs;
+mod fuzz_replay;
+mod interop;
 mod packaging;
+mod replicate;
 mod service;
 mod support;

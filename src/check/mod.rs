@@ -140,8 +140,9 @@ pub async fn run(
     cancel: Cancel,
 ) -> Result<Report, CheckError> {
     let lock = match options.lock {
-        Lock::Shared { retry } => Some(vault.lock(LockKind::Shared, retry).await?),
-        Lock::None => None,
+        Lock::Shared { retry } if vault.writable().is_ok() => Some(vault.lock(LockKind::Shared, retry).await?),
+        // A vault that can only be read cannot be locked either.
+        Lock::Shared { .. } | Lock::None => None,
     };
     let report = run_locked(vault, options.read_data, monitor, cancel).await;
     if let Some(lock) = lock {

@@ -15,7 +15,7 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::secret::Purpose;
 use super::{backup_plans, escape, time};
-use crate::backup::{self, Caches, Mode, Mounts, Outcome, ParentChoice, Source, Status, Stream, Threads};
+use crate::backup::{self, BackupError, Caches, Mode, Mounts, Outcome, ParentChoice, Source, Status, Stream, Threads};
 use crate::record::{self, Draft, Recorder};
 use crate::service::job::figures_of;
 use crate::source::files::{Case, Excludes};
@@ -60,7 +60,7 @@ pub(crate) async fn run(args: Backup, context: &Context) -> Result<Exit, Failure
     let bar = Arc::new(context.bar());
     let done = backup::run(&vault, source, options, bar.clone(), context.stop.cancel()).await;
     bar.done();
-    let done = done.map_err(Failure::of)?;
+    let done = done.map_err(failure)?;
     if done.snapshot.is_some() {
         context.record(&target, &vault, |recorder| account(&done, started, recorder)).await;
     }
@@ -69,6 +69,23 @@ pub(crate) async fn run(args: Backup, context: &Context) -> Result<Exit, Failure
         Status::Complete => Exit::Done,
         Status::Partial => Exit::Partial,
     })
+}
+
+fn failure(error: BackupError) -> Failure {
+    match error {
+        BackupError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
+        BackupError::NoPaths | BackupError::BadPath { .. } => Failure::of(error).exits(Exit::Usage),
+        BackupError::Path { .. } | BackupError::Look { .. } => {
+            Failure::of(error).hint("correct the path or leave it out; no snapshot was made")
+        }
+        BackupError::Vault(_)
+        | BackupError::Tree { .. }
+        | BackupError::Chunker(_)
+        | BackupError::Seal(_)
+        | BackupError::Stream { .. }
+        | BackupError::NothingRead { .. }
+        | BackupError::UploadStopped => Failure::of(error),
+    }
 }
 
 /// What the run's record says: by it, `latest` knows the snapshot for one that a host of ours made.

@@ -5,7 +5,6 @@ use std::sync::OnceLock;
 
 use super::args::global::Global;
 use super::error::Failure;
-use super::exit::Exit;
 use super::target;
 use crate::config::{self, Config, ConfigError, Finding};
 
@@ -28,7 +27,7 @@ pub(crate) fn place(global: &Global) -> Option<PathBuf> {
     named.or_else(|| target::config_places(&variables).into_iter().find(|path| Path::exists(path)))
 }
 
-/// Why it cannot be used, with the first finding; the others are for `drctl config check`.
+/// Why it cannot be used, with every finding.
 fn failure(error: &ConfigError) -> Failure {
     match error {
         ConfigError::Read { path, source } => {
@@ -42,11 +41,7 @@ fn failure(error: &ConfigError) -> Failure {
 pub(crate) fn refused(findings: &[Finding]) -> Failure {
     let Some(first) = findings.first() else { return Failure::usage("the configuration cannot be used") };
     let place = first.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
-    let more = match findings.len() {
-        1 => String::new(),
-        count => format!("; `drctl config check` lists {} more", count - 1),
-    };
     Failure::usage(format!("the configuration cannot be used: {place}{}", first.what))
-        .hint(format!("{}{more}", first.fix))
-        .exits(Exit::Usage)
+        .details(findings.iter().map(ToString::to_string).collect())
+        .hint(first.fix.clone())
 }

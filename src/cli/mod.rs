@@ -1,7 +1,7 @@
 //! The command line: the only place that prints.
 //!
-//! What can be typed is in [`args`], what a command does is in the file of its name here. A command asks the library
-//! to work, shows what it says through [`output`], and ends with a published exit code. Nothing is decided here that
+//! What can be typed is in `args`, what a command does is in the file of its name here. A command asks the library
+//! to work, shows what it says through `output`, and ends with a published exit code. Nothing is decided here that
 //! another face (the service, the web) would have to decide again.
 
 mod args;
@@ -32,6 +32,7 @@ mod pick;
 mod planned;
 mod progress;
 mod prune;
+mod replicate;
 mod restore;
 mod retention;
 mod secret;
@@ -134,6 +135,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Backup(args) => Box::pin(backup::run(args, context)).await,
         Command::Restore(args) => Box::pin(restore::run(args, context)).await,
         Command::Check(args) => Box::pin(check::run(args, context)).await,
+        Command::Replicate(args) => Box::pin(replicate::run(args, context)).await,
         Command::Forget(args) => Box::pin(forget::run(args, context)).await,
         Command::Prune(args) => Box::pin(prune::run(args, context)).await,
         Command::Retention(args) => Box::pin(retention::run(args, context)).await,

@@ -39,7 +39,7 @@ pub(crate) async fn run(args: Restore, context: &Context) -> Result<Exit, Failur
                 .hint("name a folder with --to DIR, or restore to where the files came from with --in-place"));
         }
     };
-    let existing = match (args.delete, args.overwrite || args.in_place) {
+    let existing = match (args.delete, args.overwrite) {
         (true, _) => Existing::Mirror,
         (false, true) => Existing::Overwrite,
         (false, false) => Existing::Refuse,

@@ -74,6 +74,7 @@ fn ask(prompt: &str) -> Result<Secret, Failure> {
     match rpassword::prompt_password(prompt) {
         Ok(typed) => Ok(Secret::new(Zeroizing::new(typed).as_bytes())),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Failure::interrupted()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Failure::usage("no password was typed")),
         Err(_) => Err(Failure::usage("there is no password, and no terminal to ask at")
             .hint("use --key-file FILE or --password-command, or set DRCTL_KEY_FILE")),
     }

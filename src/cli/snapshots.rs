@@ -21,13 +21,14 @@ use crate::vault::{Id, Vault};
 /// A snapshot as programs get it: its id, and what is stored of it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Shown<'a> {
-    id: &'a Id,
-    short_id: String,
     /// Whether a signed record vouches for it; unknown where the vault has no records.
     #[serde(skip_serializing_if = "Option::is_none")]
     signed: Option<bool>,
+    // Before the id, so that no field of the same name in what is stored takes its place.
     #[serde(flatten)]
     snapshot: &'a Snapshot,
+    id: &'a Id,
+    short_id: String,
 }
 
 impl<'a> Shown<'a> {

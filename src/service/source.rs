@@ -80,7 +80,7 @@ fn of_command(command: &[String], name: &str, limit: Duration) -> Result<Ready, 
     let output = Program::new(command)?.limit(limit).start()?;
     let finish = output.finish;
     let path = Path::new("/").join(name.trim_start_matches('/'));
-    let finish = Box::new(move || finish().map_err(|error| crate::vault::chain(&error)));
+    let finish = Box::new(move || finish().map(drop).map_err(|error| crate::vault::chain(&error)));
     Ok(Ready { stopper: Some(output.stopper), ..of_stream(Stream { path, reader: output.reader, finish })? })
 }
 

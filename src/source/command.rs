@@ -176,9 +176,9 @@ impl Program {
 pub struct CommandOutput {
     /// Its stdout, to the end.
     pub reader: Box<dyn Read + Send>,
-    /// To be called after the reader came to its end: waits for the program and says whether it ended well. Dropped
-    /// instead, the program is killed.
-    pub finish: Box<dyn FnOnce() -> Result<(), CommandError> + Send>,
+    /// To be called after the reader came to its end: waits for the program and says whether it ended well, and then what
+    /// its last lines on stderr were. Dropped instead, the program is killed.
+    pub finish: Box<dyn FnOnce() -> Result<String, CommandError> + Send>,
     /// Kills the program from another thread.
     pub stopper: Stopper,
 }
@@ -272,7 +272,7 @@ struct Ending {
 }
 
 impl Ending {
-    fn finish(self) -> Result<(), CommandError> {
+    fn finish(self) -> Result<String, CommandError> {
         let run = self.guard.0.clone();
         let program = self.program;
         let status = match run.reap() {
@@ -287,7 +287,7 @@ impl Ending {
                 Err(CommandError::Timeout { program, limit, stderr: self.stderr.text() })
             }
             (Some(Killed::Stopped), _) => Err(CommandError::Stopped { program }),
-            (None, Some(0)) => Ok(()),
+            (None, Some(0)) => Ok(self.stderr.text()),
             (None, Some(code)) => Err(CommandError::Exit { program, code, stderr: self.stderr.text() }),
             (None, None) => {
                 let signal = status.signal().unwrap_or_default();

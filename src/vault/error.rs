@@ -175,6 +175,11 @@ impl VaultError {
         Self::Damaged { object: object.into(), why: why.into() }
     }
 
+    /// An object that is gone, or has not the size that it should have.
+    pub(crate) fn wrong_size(object: impl Into<String>) -> Self {
+        Self::damaged(object, Damage::Content("it is gone, or has another size"))
+    }
+
     /// Something that could not be made or sealed.
     pub fn seal(why: impl Into<Damage>) -> Self {
         Self::Seal(why.into())

@@ -177,7 +177,7 @@ fn printing(source: &Source) -> Vec<(usize, String)> {
 
 fn aws(source: &Source) -> Vec<(usize, String)> {
     let admin = inside(source, &["store/s3_admin"]);
-    let credentials = admin || inside(source, &["store/s3", "store/credentials"]);
+    let credentials = admin || inside(source, &["store/s3", "store/credentials", "store/error"]);
     let mut broken = Vec::new();
     if !admin {
         let sdk = |path: &[String]| begins(path, &["aws_sdk_s3"]);

@@ -128,6 +128,10 @@ pub(crate) fn without_test_files(files: Vec<Source>) -> Vec<Source> {
     }
     let is_test = |file: &Source| {
         let module = file.module().join("/");
+        // named by a `#[path]` beside the module that they test
+        if file.name.ends_with("_tests.rs") {
+            return true;
+        }
         dropped.iter().any(|test| module == *test || module.starts_with(&format!("{test}/")))
     };
     let keep: Vec<bool> = files.iter().map(|file| !is_test(file)).collect();

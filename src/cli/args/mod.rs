@@ -17,6 +17,7 @@ pub(crate) mod key;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod prune;
+pub(crate) mod replicate;
 pub(crate) mod restore;
 pub(crate) mod retention;
 pub(crate) mod select;
@@ -85,6 +86,8 @@ pub(crate) enum Command {
     Restore(restore::Restore),
     /// Check that a vault is whole.
     Check(check::Check),
+    /// Copy snapshots to another vault.
+    Replicate(replicate::Replicate),
     /// Remove snapshots.
     Forget(forget::Forget),
     /// Delete what no snapshot needs any more.

@@ -15,7 +15,7 @@ Examples:
   drctl restore latest --to /srv/restored
   drctl restore orders --at '2026-11-20 13:00' --to /srv/restored
   drctl restore 4bba301e:/home/ana --to /home/ana --overwrite
-  drctl restore latest --in-place --include /etc/nginx --dry-run
+  drctl restore latest --in-place --overwrite --include /etc/nginx --dry-run
 
 A target that is not empty is refused without --overwrite. What the snapshot does not have stays, unless --delete.")]
 pub(crate) struct Restore {
