@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::PathBuf;
 
+#[allow(unreachable_pub, reason = "it is a library of its own for the fuzzers")]
 #[path = "../fuzz/src/lib.rs"]
 mod decoders;
 

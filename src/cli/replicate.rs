@@ -11,6 +11,7 @@ use serde_json::json;
 use super::args::global::{Global, StoreArgs};
 use super::args::replicate::Replicate;
 use super::backup::{problems, seconds};
+use super::configured::Configured;
 use super::context::Context;
 use super::error::Failure;
 use super::exit::Exit;
@@ -63,7 +64,13 @@ pub(crate) fn another(global: &Global, vault: String, key: Key, aws_profile: Opt
 
 /// The same command with the options of another vault.
 pub(crate) fn other(context: &Context, global: Global) -> Context {
-    Context { global, out: context.out, env: context.env.clone(), stop: context.stop.clone() }
+    Context {
+        global,
+        out: context.out,
+        env: context.env.clone(),
+        stop: context.stop.clone(),
+        config: Configured::default(),
+    }
 }
 
 async fn named(source: &Vault, prefixes: &[String]) -> Result<Select, Failure> {

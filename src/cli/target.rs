@@ -140,6 +140,7 @@ fn store_options(global: &Global, base: OpenOptions) -> OpenOptions {
         proxy: args.proxy.clone().or(base.proxy),
         upload_limit: args.limit_upload.map(|rate| rate.0).or(base.upload_limit),
         download_limit: args.limit_download.map(|rate| rate.0).or(base.download_limit),
+        patience: args.give_up_after.map(crate::units::Span::duration).or(base.patience),
     }
 }
 

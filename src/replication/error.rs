@@ -29,7 +29,7 @@ pub enum ReplicateError {
         pack: Id,
         /// What came back.
         #[source]
-        source: VaultError,
+        source: Box<VaultError>,
     },
     /// The operator asked to stop.
     #[error("copy: interrupted; what was copied is kept, and the next run goes on from there")]

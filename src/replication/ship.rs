@@ -222,7 +222,7 @@ impl Shipping {
 
 /// Proves that a pack has arrived, before anything names it.
 async fn prove(copy: &Vault, pack: &PackContents, size: u64, verify: Verify) -> Result<(), ReplicateError> {
-    let failed = |source| ReplicateError::ReadBack { pack: pack.id, source };
+    let failed = |source| ReplicateError::ReadBack { pack: pack.id, source: Box::new(source) };
     match verify {
         Verify::ReadBack => copy.prove_pack(&pack.id).await.map_err(failed),
         Verify::Structure => {

@@ -76,6 +76,9 @@ const MAX_KDF_WORK: u64 = 1 << 26;
 /// Bytes of a salt: stock restic accepts no other length.
 const SALT_LEN: usize = 64;
 
+/// Bytes that are overwritten when they are dropped.
+type Wiped = Zeroizing<Vec<u8>>;
+
 /// Why a key file cannot be opened or made.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -193,7 +196,7 @@ impl KeyFile {
     }
 
     /// Salt and sealed master key.
-    fn fields(&self) -> Result<(Zeroizing<Vec<u8>>, Zeroizing<Vec<u8>>), KeyError> {
+    fn fields(&self) -> Result<(Wiped, Wiped), KeyError> {
         if self.kdf != "scrypt" {
             return Err(KeyError::Malformed("its key derivation is not scrypt"));
         }

@@ -73,6 +73,9 @@ pub(crate) struct StoreArgs {
     /// Reach the store through this proxy
     #[arg(long, global = true, value_name = "URL", help_heading = STORE, hide_short_help = true)]
     pub(crate) proxy: Option<String>,
+    /// Stop repeating a request that fails after this long ("30s"); five minutes unless given, and at most
+    #[arg(long, global = true, value_name = "DURATION", help_heading = STORE, hide_short_help = true)]
+    pub(crate) give_up_after: Option<Span>,
     /// Upload at most so many bytes a second ("10MiB")
     #[arg(long, global = true, value_name = "RATE", help_heading = STORE, hide_short_help = true)]
     pub(crate) limit_upload: Option<Rate>,

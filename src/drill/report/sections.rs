@@ -113,12 +113,12 @@ impl Page<'_> {
         let point = figures.point.map(|it| it.span());
         html! {
             section.panels {
-                (panel("Recovery time", recovery, objective.map(|it| it.rto.0), html! {
+                (panel("Recovery time", recovery, objective.map(|it| it.rto.0), &html! {
                     @if let Some(executed) = figures.executed {
                         (words::span(executed.span())) " measured + " (words::span(figures.allowances.sum())) " declared"
                     } @else { "a critical step did not end well" }
                 }))
-                (panel("Data lost", point, objective.map(|it| it.rpo.0), html! {
+                (panel("Data lost", point, objective.map(|it| it.rpo.0), &html! {
                     @match figures.worst_exposure {
                         Some(worst) => { "at worst in the period: " (words::span(worst.span())) },
                         None => { "no earlier drill: no period to look back on" },
@@ -347,7 +347,7 @@ fn tile(name: &str, value: &str) -> Markup {
     html! { div { dt { (name) } dd { (value) } } }
 }
 
-fn panel(name: &str, achieved: Option<Span>, promised: Option<Span>, note: Markup) -> Markup {
+fn panel(name: &str, achieved: Option<Span>, promised: Option<Span>, note: &Markup) -> Markup {
     let held = achieved.zip(promised).map(|(achieved, promised)| achieved <= promised);
     let class = match held {
         Some(true) => "held",

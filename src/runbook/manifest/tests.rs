@@ -35,7 +35,7 @@ fn equal_trees_have_equal_manifests_that_come_back() {
     assert_eq!(one.len(), 7);
     let text = bytes(&one);
     assert_eq!(Manifest::parse(&text).unwrap(), one);
-    let records = ["drctl-manifest 1\na\0d\00\0".to_owned(), format!("{}\0a-b\0f\031\0", "0".repeat(64))];
+    let records = ["drctl-manifest 1\na\0d\x000\0".to_owned(), format!("{}\0a-b\0f\x0031\0", "0".repeat(64))];
     assert!(text.starts_with(records.concat().as_bytes()), "{}", String::from_utf8_lossy(&text));
     assert_eq!(hex::encode(Sha256::digest(&text)), one.digest());
 }
