@@ -132,5 +132,6 @@ pub fn store_options(config: &VaultConfig, shared: SharedKey) -> Result<StoreOpt
         proxy: config.proxy.clone(),
         upload_limit: config.limits.upload.map(|rate| rate.0),
         download_limit: config.limits.download.map(|rate| rate.0),
+        patience: None,
     })
 }
