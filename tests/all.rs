@@ -3,6 +3,15 @@
 #![allow(clippy::disallowed_methods, reason = "tests watch real processes in real time")]
 
 mod architecture;
+mod backup_behaviour;
+mod bad_input;
+mod cli;
+mod damage;
+mod docs;
+mod fuzz_replay;
 mod interop;
 mod packaging;
+mod replicate;
+mod restore_safety;
+mod service;
 mod support;

@@ -2,13 +2,13 @@
 //!
 //! They are found by listing `data/` against the index, without any local state, and indexed, so that nothing is
 //! uploaded twice. A pack is named by the SHA-256 of its bytes and stored in one step, and its header is sealed: one
-//! whose header opens and adds up to its size holds the blobs that it says. Everything else is left to prune.
+//! whose header opens and adds up to its size holds the blobs that it says. Whoever trusts the store less has it read
+//! whole ([`Proof::Whole`]). Everything else is left to prune.
 
 use std::collections::HashSet;
 
 use futures::{StreamExt, TryStreamExt, stream};
 
-use super::BackupError;
 use crate::monitor::Monitor;
 use crate::vault::index::{Index, PackContents};
 use crate::vault::{FileType, Id, Vault, VaultError};
@@ -17,6 +17,15 @@ use crate::vault::{FileType, Id, Vault, VaultError};
 const CONCURRENT: usize = 8;
 /// Packs named by one index file.
 const PACKS_PER_INDEX: usize = 500;
+
+/// What makes an orphan worth trusting.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Proof {
+    /// Its header opens and adds up to its size.
+    Header,
+    /// All of it was read and hashes to its name, too.
+    Whole,
+}
 
 /// What was found and indexed.
 #[derive(Debug, Default, Clone, Copy, PartialEq, Eq)]
@@ -30,7 +39,7 @@ pub struct Adopted {
 /// Indexes the packs that no index file names, in the vault and in `index`.
 ///
 /// The caller holds a lock, so that no prune removes them meanwhile.
-pub async fn adopt(vault: &Vault, index: &Index, monitor: &dyn Monitor) -> Result<Adopted, BackupError> {
+pub async fn adopt(vault: &Vault, index: &Index, proof: Proof, monitor: &dyn Monitor) -> Result<Adopted, VaultError> {
     let known: HashSet<Id> = index.packs().map(|pack| pack.id).collect();
     let orphans: Vec<(Id, u64)> =
         vault.list(FileType::Pack).await?.into_iter().filter(|(id, _)| !known.contains(id)).collect();
@@ -40,12 +49,11 @@ pub async fn adopt(vault: &Vault, index: &Index, monitor: &dyn Monitor) -> Resul
     monitor.total(orphans.len() as u64, 0);
     let found: Vec<(PackContents, u64)> = stream::iter(orphans)
         .map(|(id, size)| async move {
-            let contents = match vault.read_pack_header(&id, size).await {
+            let contents = match prove(vault, &id, size, proof).await {
                 Ok(contents) => Some((contents, size)),
                 // Not whole, or not ours: it stays an orphan.
                 Err(VaultError::Damaged { .. }) => {
-                    monitor
-                        .note(&format!("pack {} is in no index and its header cannot be read: left alone", id.short()));
+                    monitor.note(&format!("pack {} is in no index and cannot be read: left alone", id.short()));
                     None
                 }
                 Err(error) => return Err(error),
@@ -71,4 +79,12 @@ pub async fn adopt(vault: &Vault, index: &Index, monitor: &dyn Monitor) -> Resul
         monitor.note(&format!("{} packs of an interrupted run were found and are used", adopted.packs));
     }
     Ok(adopted)
+}
+
+async fn prove(vault: &Vault, id: &Id, size: u64, proof: Proof) -> Result<PackContents, VaultError> {
+    match proof {
+        Proof::Header => {}
+        Proof::Whole => vault.prove_pack(id).await?,
+    }
+    vault.read_pack_header(id, size).await
 }

@@ -221,7 +221,7 @@ async fn run_locked(
     monitor.stage("index");
     let index = vault.load_index(&*monitor).await?;
     let adopted = match options.mode {
-        Mode::Write => adopt::adopt(vault, &index, &*monitor).await?,
+        Mode::Write => adopt::adopt(vault, &index, adopt::Proof::Header, &*monitor).await?,
         Mode::Rehearse => adopt::Adopted::default(),
     };
     let parent = parent::choose(vault, options.parent, &options.host, &targets.paths()).await?;

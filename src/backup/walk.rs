@@ -63,11 +63,15 @@ pub(super) fn run(run: &Run, targets: Targets, parent: Option<Id>) -> Result<Id,
         for thread in threads {
             ended.push(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
         }
-        let root = walked?;
-        // One thread's failure makes others stop; the first that is not such an echo is the reason.
-        match ended.into_iter().filter_map(Result::err).min_by_key(|e| matches!(e, BackupError::Cancelled)) {
+        // One thread's failure makes the others stop, the walker too; the first that is not such an echo is the reason.
+        let (root, stopped) = match walked {
+            Ok(root) => (Some(root), None),
+            Err(error) => (None, Some(error)),
+        };
+        let failures = ended.into_iter().filter_map(Result::err).chain(stopped);
+        match failures.min_by_key(|error| matches!(error, BackupError::Cancelled)) {
             Some(error) => Err(error),
-            None => Ok(root),
+            None => root.ok_or(BackupError::Cancelled),
         }
     })?;
     if run.stopping() {
@@ -316,29 +320,33 @@ impl Walker<'_> {
                 let (anchor, way) = (self.path.len(), Some((folder, children.into_iter())));
                 self.enter(name, node, before.as_ref(), anchor, way)
             }
-            Err(error) => {
-                self.problem(chain(&error));
-                Ok(())
-            }
+            Err(error) => match (leads_to_stream(&children), Folder::open("/".as_ref(), self.names.clone())) {
+                // A stream may be stored where this machine has no folder. The root stands in for it: nothing is
+                // looked up in the folders on a stream's way.
+                (true, Ok(root)) => {
+                    let now = run.vault.env().clock.now();
+                    let node = Node { mode: 0o700, mtime: now, atime: now, ctime: now, ..ours(name, NodeKind::Dir) };
+                    let (anchor, way) = (self.path.len(), Some((root, children.into_iter())));
+                    self.enter(name, node, before.as_ref(), anchor, way)
+                }
+                (_, _) => {
+                    self.problem(chain(&error));
+                    Ok(())
+                }
+            },
         }
     }
 
     fn stream(&mut self, name: &[u8], mut stream: Stream) -> Result<(), BackupError> {
         let shown = || String::from_utf8_lossy(name).into_owned();
-        let mut node = match self.frame().folder.node(name, XattrMode::Read) {
+        let path = PathBuf::from(OsStr::from_bytes(&self.path));
+        let folder = path.parent().unwrap_or(Path::new("/"));
+        let there = Folder::open(folder, self.names.clone()).and_then(|folder| folder.node(name, XattrMode::Read));
+        let mut node = match there {
             Ok(node) if node.kind == NodeKind::File => node,
             Ok(_) | Err(_) => {
                 let now = self.run.vault.env().clock.now();
-                Node {
-                    mode: 0o600,
-                    mtime: now,
-                    atime: now,
-                    ctime: now,
-                    uid: rustix::process::getuid().as_raw(),
-                    gid: rustix::process::getgid().as_raw(),
-                    links: 1,
-                    ..Node::new(name, NodeKind::File)
-                }
+                Node { mode: 0o600, mtime: now, atime: now, ctime: now, links: 1, ..ours(name, NodeKind::File) }
             }
         };
         node.content.clear();
@@ -349,4 +357,17 @@ impl Walker<'_> {
             .and_then(|()| (stream.finish)())
             .map_err(|why| BackupError::Stream { name: shown(), why })
     }
+}
+
+/// Something that is not on this machine: it belongs to whoever backs up.
+fn ours(name: &[u8], kind: NodeKind) -> Node {
+    Node { uid: rustix::process::getuid().as_raw(), gid: rustix::process::getgid().as_raw(), ..Node::new(name, kind) }
+}
+
+fn leads_to_stream(children: &btree_map::BTreeMap<Vec<u8>, Target>) -> bool {
+    children.values().any(|target| match target {
+        Target::Stream(_) => true,
+        Target::Way(below) => leads_to_stream(below),
+        Target::Whole => false,
+    })
 }

@@ -176,13 +176,26 @@ async fn run_locked(
     let snapshots = vault.snapshots().await?;
     for (id, error) in &snapshots.damaged {
         found.object(Object::Snapshot, *id, chain(error));
+        // It is lost itself, whatever becomes of its data.
+        if let Some(damage) = found.damage.get_mut(&(Object::Snapshot, *id)) {
+            damage.snapshots.push(*id);
+        }
     }
 
     monitor.stage("packs");
     let stored = vault.list(FileType::Pack).await?;
     let compared = packs::compare(&index, &stored);
-    for (id, why) in &compared.damaged {
-        found.pack(&index, *id, why.clone(), None);
+    for id in &compared.missing {
+        found.pack(&index, *id, "it is missing".to_owned(), None);
+    }
+    for (id, _, why) in &compared.resized {
+        // Which of its blobs are still there is only known once they are read.
+        match read_data {
+            ReadData::None => found.pack(&index, *id, why.clone(), None),
+            ReadData::All | ReadData::Share { .. } | ReadData::Part { .. } | ReadData::Bytes(_) => {
+                found.object(Object::Pack, *id, why.clone());
+            }
+        }
     }
 
     monitor.stage("trees");
@@ -205,7 +218,8 @@ async fn run_locked(
     if read_data != ReadData::None {
         monitor.stage("data");
         let sound: Vec<(Id, u64)> = stored.iter().filter(|(id, _)| compared.sound.contains(id)).copied().collect();
-        let chosen = packs::choose(sound, read_data, &*vault.env().random);
+        let mut chosen = packs::choose(sound, read_data, &*vault.env().random);
+        chosen.extend(compared.resized.iter().map(|(id, size, _)| (*id, *size)));
         read = packs::read(vault, &index, chosen, &monitor, &cancel).await?;
         for (id, damaged) in std::mem::take(&mut read.damaged) {
             found.pack(&index, id, damaged.why, damaged.blobs);

@@ -20,21 +20,24 @@ const CONCURRENT: usize = 4;
 pub(super) struct Compared {
     /// Named by an index and there, with the right size.
     pub(super) sound: HashSet<Id>,
-    pub(super) damaged: Vec<(Id, String)>,
+    pub(super) missing: Vec<Id>,
+    /// There, with another size: what it has, and what is wrong with it.
+    pub(super) resized: Vec<(Id, u64, String)>,
     pub(super) orphans: u64,
     pub(super) packs: u64,
 }
 
 pub(super) fn compare(index: &Index, stored: &[(Id, u64)]) -> Compared {
     let mut sizes: HashMap<Id, u64> = stored.iter().copied().collect();
-    let mut compared = Compared { sound: HashSet::new(), damaged: Vec::new(), orphans: 0, packs: 0 };
+    let mut compared =
+        Compared { sound: HashSet::new(), missing: Vec::new(), resized: Vec::new(), orphans: 0, packs: 0 };
     for pack in index.packs() {
         compared.packs += 1;
         match sizes.remove(&pack.id) {
-            None => compared.damaged.push((pack.id, "it is missing".to_owned())),
+            None => compared.missing.push(pack.id),
             Some(size) if size != pack.size => {
                 let why = format!("it has {size} bytes where the index implies {}", pack.size);
-                compared.damaged.push((pack.id, why));
+                compared.resized.push((pack.id, size, why));
             }
             Some(_) => {
                 compared.sound.insert(pack.id);

@@ -6,6 +6,7 @@ use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use jiff::Timestamp;
 use serde_json::json;
 
 use super::args::backup::Backup;
@@ -13,14 +14,19 @@ use super::context::Context;
 use super::error::Failure;
 use super::exit::Exit;
 use super::secret::Purpose;
-use super::{escape, time};
-use crate::backup::{self, Caches, Mode, Mounts, Outcome, ParentChoice, Source, Status, Stream, Threads};
+use super::{backup_plans, escape, time};
+use crate::backup::{self, BackupError, Caches, Mode, Mounts, Outcome, ParentChoice, Source, Status, Stream, Threads};
+use crate::record::{self, Draft, Recorder};
+use crate::service::job::figures_of;
 use crate::source::files::{Case, Excludes};
 use crate::units::ByteSize;
 use crate::vault::whoami;
 
 /// Runs the command.
 pub(crate) async fn run(args: Backup, context: &Context) -> Result<Exit, Failure> {
+    if !args.plans.is_empty() {
+        return backup_plans::run(&args, context).await;
+    }
     let source = source(&args)?;
     let excludes = Excludes::new(&args.exclude, &args.exclude_file, Case::Sensitive).map_err(|error| {
         Failure::of(error)
@@ -29,7 +35,9 @@ pub(crate) async fn run(args: Backup, context: &Context) -> Result<Exit, Failure
     })?;
     let time = args.time.as_deref().map(|text| time::parse(text, &context.now())).transpose();
     let time = time.map_err(|error| Failure::usage(error.to_string()))?;
-    let vault = context.open(Purpose::Write).await?;
+    let target = context.target()?;
+    let vault = context.open_target(&target, Purpose::Write).await?;
+    let started = context.env.clock.now();
     let parent = match (&args.parent, args.force) {
         (Some(prefix), _) => ParentChoice::Given(vault.find_snapshot(prefix).await.map_err(Failure::of)?.id),
         (None, true) => ParentChoice::None,
@@ -52,12 +60,51 @@ pub(crate) async fn run(args: Backup, context: &Context) -> Result<Exit, Failure
     let bar = Arc::new(context.bar());
     let done = backup::run(&vault, source, options, bar.clone(), context.stop.cancel()).await;
     bar.done();
-    let done = done.map_err(Failure::of)?;
+    let done = done.map_err(failure)?;
+    if done.snapshot.is_some() {
+        context.record(&target, &vault, |recorder| account(&done, started, recorder)).await;
+    }
     show(&done, context)?;
     Ok(match done.status {
         Status::Complete => Exit::Done,
         Status::Partial => Exit::Partial,
     })
+}
+
+fn failure(error: BackupError) -> Failure {
+    match error {
+        BackupError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
+        BackupError::NoPaths | BackupError::BadPath { .. } => Failure::of(error).exits(Exit::Usage),
+        BackupError::Path { .. } | BackupError::Look { .. } => {
+            Failure::of(error).hint("correct the path or leave it out; no snapshot was made")
+        }
+        BackupError::Vault(_)
+        | BackupError::Tree { .. }
+        | BackupError::Chunker(_)
+        | BackupError::Seal(_)
+        | BackupError::Stream { .. }
+        | BackupError::NothingRead { .. }
+        | BackupError::UploadStopped => Failure::of(error),
+    }
+}
+
+/// What the run's record says: by it, `latest` knows the snapshot for one that a host of ours made.
+fn account(done: &Outcome, started: Timestamp, recorder: &Recorder) -> Draft {
+    Draft {
+        id: recorder.run_id(),
+        plan: None,
+        due: None,
+        tiers: Vec::new(),
+        started,
+        finished: done.summary.finished,
+        status: match done.status {
+            Status::Complete => record::Status::Ok,
+            Status::Partial => record::Status::Partial,
+        },
+        work: record::Work::Backup { snapshot: done.snapshot },
+        figures: figures_of(&done.summary),
+        problems: done.problems.clone(),
+    }
 }
 
 fn source(args: &Backup) -> Result<Source, Failure> {

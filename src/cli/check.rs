@@ -1,6 +1,9 @@
 //! `drctl check`: whether the vault is whole.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use jiff::{SignedDuration, Timestamp};
 
 use super::args::check::{Check, Subset};
 use super::backup::seconds;
@@ -11,11 +14,25 @@ use super::exit::Exit;
 use super::output::Paint;
 use super::secret::Purpose;
 use crate::check::{self, CheckError, Lock, Options, ReadData, Report};
+use crate::record::{Draft, Recorder, Status, Work};
+use crate::service::verify::{Found, proven};
 use crate::units::ByteSize;
+use crate::vault::Id;
 
 /// Runs the command. Damage ends it with exit code 1.
 pub(crate) async fn run(args: Check, context: &Context) -> Result<Exit, Failure> {
-    let vault = context.open(Purpose::Read).await?;
+    let target = context.target()?;
+    // A proof comes from the vault itself, not from a local copy.
+    let vault = if args.read_data {
+        context.open_uncached(&target, Purpose::Read).await?
+    } else {
+        context.open_target(&target, Purpose::Read).await?
+    };
+    let before: Vec<Id> = match read_back(&args) {
+        true => vault.snapshots().await.map_err(Failure::of)?.whole.iter().map(|file| file.id).collect(),
+        false => Vec::new(),
+    };
+    let started = context.env.clock.now();
     let read_data = match (args.read_data, args.read_data_subset) {
         (true, _) => ReadData::All,
         (false, None) => ReadData::None,
@@ -31,8 +48,40 @@ pub(crate) async fn run(args: Check, context: &Context) -> Result<Exit, Failure>
         CheckError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
         CheckError::Vault(_) => Failure::of(error).hint("with read-only credentials, check with --no-lock"),
     })?;
+    if read_back(&args) && !before.is_empty() {
+        let found = proven(&before, &report);
+        context.record(&target, &vault, |recorder| account(found, started, recorder)).await;
+    }
     show(&report, context)?;
     Ok(if report.damage.is_empty() { Exit::Done } else { Exit::Failed })
+}
+
+/// Whether the check proves something that is recorded. Without a lock a prune may disturb it, and credentials that take
+/// none may not write either.
+fn read_back(args: &Check) -> bool {
+    args.read_data && !args.no_lock
+}
+
+fn account(found: Found, started: Timestamp, recorder: &Recorder) -> Draft {
+    let whole = found.damaged == 0;
+    Draft {
+        id: recorder.run_id(),
+        plan: None,
+        due: None,
+        tiers: Vec::new(),
+        started,
+        finished: started
+            .saturating_add(SignedDuration::from_millis(found.millis.try_into().unwrap_or(i64::MAX)))
+            .unwrap_or(started),
+        status: match (whole, found.whole.is_empty()) {
+            (true, _) => Status::Ok,
+            (false, false) => Status::Partial,
+            (false, true) => Status::Failed,
+        },
+        work: Work::Verify { snapshots: found.whole },
+        figures: BTreeMap::from([("read_bytes".to_owned(), i64::try_from(found.bytes_read).unwrap_or(i64::MAX))]),
+        problems: found.problems,
+    }
 }
 
 fn show(report: &Report, context: &Context) -> Result<(), Failure> {

@@ -7,6 +7,7 @@ use jiff::Zoned;
 use jiff::tz::TimeZone;
 
 use super::args::global::Global;
+use super::configured::Configured;
 use super::error::Failure;
 use super::output::Output;
 use super::progress::Bar;
@@ -14,6 +15,7 @@ use super::secret::{self, KeySource, Purpose, SharedKey};
 use super::stop::Stop;
 use super::target::{self, Target};
 use crate::clock::Env;
+use crate::config::{Config, VaultName};
 use crate::monitor::Monitor;
 use crate::store::Store;
 use crate::vault::index::Index;
@@ -35,6 +37,8 @@ pub(crate) struct Context {
     pub(crate) env: Env,
     /// Whether the user asked to stop.
     pub(crate) stop: Stop,
+    /// What was configured, once it was asked for.
+    pub(crate) config: Configured,
 }
 
 impl Context {
@@ -55,7 +59,17 @@ impl Context {
 
     /// The vault that the options, the environment or the configuration name.
     pub(crate) fn target(&self) -> Result<Target, Failure> {
-        target::resolve(&self.global)
+        self.target_of(None)
+    }
+
+    /// The vault that the options name, else `preferred`.
+    pub(crate) fn target_of(&self, preferred: Option<&VaultName>) -> Result<Target, Failure> {
+        target::resolve(&self.global, self.config(), preferred)
+    }
+
+    /// What was configured, where there is a configuration.
+    pub(crate) fn config(&self) -> Result<Option<&Config>, Failure> {
+        self.config.get(&self.global)
     }
 
     /// A handle on the store of that vault; nothing is read yet.
@@ -66,15 +80,29 @@ impl Context {
     /// Opens the vault.
     pub(crate) async fn open(&self, purpose: Purpose) -> Result<Vault, Failure> {
         let target = self.target()?;
-        let store = self.store(&target).await?;
-        let options = OpenOptions { cache: self.cache() };
+        self.open_target(&target, purpose).await
+    }
+
+    /// Opens this vault.
+    pub(crate) async fn open_target(&self, target: &Target, purpose: Purpose) -> Result<Vault, Failure> {
+        self.open_with(target, purpose, self.cache()).await
+    }
+
+    /// Opens this vault without any local copy of it.
+    pub(crate) async fn open_uncached(&self, target: &Target, purpose: Purpose) -> Result<Vault, Failure> {
+        self.open_with(target, purpose, CacheMode::Off).await
+    }
+
+    async fn open_with(&self, target: &Target, purpose: Purpose, cache: CacheMode) -> Result<Vault, Failure> {
+        let store = self.store(target).await?;
+        let options = OpenOptions { cache };
         if target.key == KeySource::Ask && !has_vault(&store).await? {
             // Nobody should type a password for a vault that is not there.
             return Err(Failure::of(VaultError::NoVault { url: store.url().to_owned() }));
         }
         let mut tries = if target.key == KeySource::Ask { TRIES } else { 1 };
         loop {
-            let password = self.password(&target, purpose)?;
+            let password = self.password(target, purpose)?;
             tries -= 1;
             match Vault::open(store.clone(), &password, &options, &self.env).await {
                 Ok(vault) => return Ok(vault),
@@ -102,7 +130,8 @@ impl Context {
         if self.global.allow_shared_key { SharedKey::Allowed } else { SharedKey::Refused }
     }
 
-    fn cache(&self) -> CacheMode {
+    /// Where index and trees are kept.
+    pub(crate) fn cache(&self) -> CacheMode {
         if self.global.no_cache {
             return CacheMode::Off;
         }
@@ -117,7 +146,11 @@ impl Context {
 
     /// Where catalog, caches and journals are kept; `None` when neither option nor environment tells.
     pub(crate) fn state_dir(&self) -> Option<PathBuf> {
-        self.global.state_dir.clone().or_else(|| target::state_dir(&|name| std::env::var_os(name)))
+        let variables = |name: &str| std::env::var_os(name);
+        let given = self.global.state_dir.clone().or_else(|| target::state_of_environment(&variables));
+        // A configuration that cannot be used is an error where it is needed, which is not here.
+        let configured = || self.config().ok().flatten()?.state_dir.clone();
+        given.or_else(configured).or_else(|| target::xdg_state(&variables))
     }
 }
 
@@ -140,7 +173,7 @@ mod tests {
         let cli = Cli::try_parse_from(words).expect("a command line");
         let out = Output::new(Format::Json, Talk::Quiet);
         let stop = Stop::listen(out).expect("signals can be listened to");
-        Context { global: cli.global, out, env: env::real(), stop }
+        Context { global: cli.global, out, env: env::real(), stop, config: Configured::default() }
     }
 
     #[tokio::test]

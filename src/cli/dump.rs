@@ -3,6 +3,7 @@
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, IsTerminal, Write};
 use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use serde_json::json;
 
@@ -101,7 +102,10 @@ impl Work<'_> {
 /// The summary goes to standard error where standard output holds the data.
 fn report(context: &Context, args: &Dump, summary: &DumpSummary) -> Result<(), Failure> {
     let document = json!({
-        "members": summary.members, "bytes": summary.bytes, "problems": summary.problems, "output": args.output,
+        "members": summary.members,
+        "bytes": summary.bytes,
+        "problems": summary.problems,
+        "output": args.output.as_deref().map(Path::to_string_lossy),
     });
     match (&args.output, context.out.format()) {
         (None, Format::Human) => {}

@@ -23,6 +23,7 @@ pub(crate) struct Failure {
     /// What it comes from; its own text is part of `what` when `named` says so.
     source: Option<Box<dyn Error + Send + Sync>>,
     named: Named,
+    details: Vec<String>,
     hint: Option<String>,
     exit: Exit,
 }
@@ -40,24 +41,34 @@ impl Failure {
             what: what.into(),
             source: Some(Box::new(source)),
             named: Named::NotYet,
+            details: Vec::new(),
             hint: advice.hint,
             exit: advice.exit,
         }
     }
 
+    fn bare(what: impl Into<String>, exit: Exit) -> Self {
+        Self { what: what.into(), source: None, named: Named::NotYet, details: Vec::new(), hint: None, exit }
+    }
+
     /// The command makes no sense as it was given; nothing was tried.
     pub(crate) fn usage(what: impl Into<String>) -> Self {
-        Self { what: what.into(), source: None, named: Named::NotYet, hint: None, exit: Exit::Usage }
+        Self::bare(what, Exit::Usage)
     }
 
     /// It failed, and there is no deeper cause to show.
     pub(crate) fn plain(what: impl Into<String>) -> Self {
-        Self { what: what.into(), source: None, named: Named::NotYet, hint: None, exit: Exit::Failed }
+        Self::bare(what, Exit::Failed)
+    }
+
+    /// Lists what is beneath the message, a paragraph each.
+    pub(crate) fn details(self, details: Vec<String>) -> Self {
+        Self { details, ..self }
     }
 
     /// The user asked to stop.
     pub(crate) fn interrupted() -> Self {
-        Self { what: "interrupted".to_owned(), source: None, named: Named::NotYet, hint: None, exit: Exit::Interrupted }
+        Self::bare("interrupted", Exit::Interrupted)
     }
 
     /// Standard output could not be written.
@@ -94,7 +105,13 @@ impl Failure {
         if self.named == Named::Already {
             causes.drain(..causes.len().min(1));
         }
-        Report { message: &self.what, causes, hint: self.hint.as_deref(), exit_code: self.exit.code() }
+        Report {
+            message: &self.what,
+            causes,
+            details: &self.details,
+            hint: self.hint.as_deref(),
+            exit_code: self.exit.code(),
+        }
     }
 }
 
@@ -125,6 +142,9 @@ pub(crate) struct Report<'a> {
     pub(crate) message: &'a str,
     /// Why, from the nearest cause to the deepest.
     pub(crate) causes: Vec<String>,
+    /// What there is to say at length, each in some lines.
+    #[serde(skip_serializing_if = "<[String]>::is_empty")]
+    pub(crate) details: &'a [String],
     /// What to do now.
     pub(crate) hint: Option<&'a str>,
     /// The code that the process ends with.

@@ -6,6 +6,8 @@ use std::error::Error;
 
 use super::exit::Exit;
 use crate::look::LookError;
+use crate::service::ServiceError;
+use crate::service::secret::SecretError;
 use crate::store::StoreError;
 use crate::vault::VaultError;
 
@@ -37,8 +39,17 @@ fn known(error: &(dyn Error + 'static)) -> Option<Advice> {
     if let Some(error) = error.downcast_ref::<Box<VaultError>>() {
         return Some(of_vault(error));
     }
+    if let Some(error) = error.downcast_ref::<Box<StoreError>>() {
+        return Some(Advice { exit: Exit::Failed, hint: Some(error.kind.hint().to_owned()) });
+    }
     if let Some(error) = error.downcast_ref::<StoreError>() {
         return Some(Advice { exit: Exit::Failed, hint: Some(error.kind.hint().to_owned()) });
+    }
+    if let Some(error) = error.downcast_ref::<SecretError>() {
+        return Some(of_secret(error));
+    }
+    if let Some(error) = error.downcast_ref::<ServiceError>() {
+        return of_service(error);
     }
     match error.downcast_ref::<LookError>()? {
         LookError::NoSuchPath { .. } | LookError::NotAFolder { .. } => {
@@ -55,6 +66,39 @@ fn known(error: &(dyn Error + 'static)) -> Option<Advice> {
         | LookError::Blob { .. }
         | LookError::Length { .. }
         | LookError::Write(_) => None,
+    }
+}
+
+/// Errors that only pass another on are not in the chain of their sources: they are looked through here.
+fn of_service(error: &ServiceError) -> Option<Advice> {
+    match error {
+        ServiceError::Vault(error) => Some(of_vault(error)),
+        ServiceError::NoSuchPlan { .. } => {
+            Some(Advice { exit: Exit::Usage, hint: Some("`drctl config show` lists the plans".to_owned()) })
+        }
+        ServiceError::AlreadyRunning(_) => {
+            Some(Advice { exit: Exit::Failed, hint: Some("stop it first, or let it do the work".to_owned()) })
+        }
+        _ => None,
+    }
+}
+
+fn of_secret(error: &SecretError) -> Advice {
+    let usage = |hint: String| Advice { exit: Exit::Usage, hint: Some(hint) };
+    match error {
+        SecretError::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
+            usage("give the right one with --key-file FILE, or correct the configuration".to_owned())
+        }
+        SecretError::Exposed { path, .. } => {
+            usage(format!("chmod 600 {} and chown it to you, or allow it with --allow-shared-key", path.display()))
+        }
+        SecretError::TooLarge { .. }
+        | SecretError::NotSet(_)
+        | SecretError::NoProgram
+        | SecretError::Start { .. }
+        | SecretError::Empty(_)
+        | SecretError::NotText(_) => Advice { exit: Exit::Usage, hint: None },
+        SecretError::File { .. } | SecretError::Program { .. } => Advice { exit: Exit::Failed, hint: None },
     }
 }
 

@@ -8,7 +8,9 @@ use super::args::init::{ChunkerName, Init};
 use super::context::{self, Context};
 use super::error::Failure;
 use super::exit::Exit;
+use super::replicate::{self, Key};
 use super::secret::{self, KeySource, Purpose};
+use crate::vault::settings::Chunker;
 use crate::vault::{InitOptions, NewChunker, Vault, VaultError};
 
 /// Runs the command.
@@ -21,6 +23,7 @@ pub(crate) async fn run(args: Init, context: &Context) -> Result<Exit, Failure> 
     if context::has_vault(&store).await? {
         return Err(Failure::of(VaultError::VaultExists { url: store.url().to_owned() }));
     }
+    let same_chunks_as = chunker_of_another(&args, context).await?;
     let password = match (&args.generate_key, &target.key) {
         (Some(path), _) => {
             let generated = secret::generate(&context.env);
@@ -28,15 +31,13 @@ pub(crate) async fn run(args: Init, context: &Context) -> Result<Exit, Failure> 
             generated
         }
         (None, KeySource::Ask) => secret::ask_new()?,
-        (None, KeySource::File(_) | KeySource::Command(_) | KeySource::Env(_)) => {
-            context.password(&target, Purpose::Write)?
-        }
+        (None, KeySource::From(_)) => context.password(&target, Purpose::Write)?,
     };
     let chunker = match args.chunker {
         ChunkerName::Gear => NewChunker::Gear,
         ChunkerName::Rabin => NewChunker::Rabin,
     };
-    let options = InitOptions { chunker, ..InitOptions::default() };
+    let options = InitOptions { chunker, same_chunks_as, ..InitOptions::default() };
     let made = Vault::init(store, &password, &options, &context.env).await;
     let vault = made.map_err(|error| {
         if let Some(path) = &args.generate_key {
@@ -46,7 +47,7 @@ pub(crate) async fn run(args: Init, context: &Context) -> Result<Exit, Failure> 
     })?;
     let document = json!({
         "vault": { "url": vault.store().url(), "id": vault.id(), "format": vault.version() },
-        "key_file": args.generate_key,
+        "key_file": args.generate_key.as_deref().map(Path::to_string_lossy),
     });
     context.out.result(&document, |out| {
         writeln!(out, "made vault {} at {}", vault.id().get(..8).unwrap_or_default(), vault.store().url())?;
@@ -60,6 +61,16 @@ pub(crate) async fn run(args: Init, context: &Context) -> Result<Exit, Failure> 
          together with this machine",
     );
     Ok(Exit::Done)
+}
+
+/// What the vault cuts files with whose copies the new one will hold.
+async fn chunker_of_another(args: &Init, context: &Context) -> Result<Option<Chunker>, Failure> {
+    let Some(vault) = &args.same_chunks_as else { return Ok(None) };
+    let key = Key { file: args.same_chunks_key_file.clone(), command: None };
+    let aws_profile = context.global.store.aws_profile.clone();
+    let global = replicate::another(&context.global, vault.clone(), key, aws_profile);
+    let other = replicate::other(context, global).open(Purpose::Read).await?;
+    Ok(Some(*other.chunker()))
 }
 
 /// A generated key that no vault uses is removed; one that an unfinished vault may use is kept for the next try.

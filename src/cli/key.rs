@@ -9,6 +9,7 @@ use super::exit::Exit;
 use super::secret::{self, KeySource, Purpose};
 use super::table::{Align, Listing};
 use super::time;
+use crate::config::SecretRef;
 use crate::vault::key::{KdfCost, Secret};
 use crate::vault::{FileType, Id, KeyInfo, Vault};
 
@@ -112,7 +113,7 @@ fn new_password(new: &NewKey, context: &Context) -> Result<Secret, Failure> {
             Ok(generated)
         }
         (None, Some(path)) => {
-            let source = KeySource::File(path.clone());
+            let source = KeySource::From(SecretRef::File(path.clone()));
             secret::obtain(&source, Purpose::Write, context.shared_key(), context.out, "")
         }
         (None, None) => secret::ask_new(),

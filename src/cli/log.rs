@@ -1,16 +1,26 @@
-//! The log, for people who look for a fault: on standard error, off unless asked for.
+//! The log, on standard error: for people who look for a fault, off unless asked for; of the service, always.
 
 use tracing_subscriber::EnvFilter;
 
-/// Starts logging at the level of so many `-v`, or as DRCTL_LOG has it (`drctl=debug,object_store=trace`).
-pub(crate) fn start(verbose: u8) {
-    let filter = match (verbose, std::env::var("DRCTL_LOG")) {
-        (0, Ok(directives)) if !directives.is_empty() => EnvFilter::new(directives),
-        (0, _) => return,
-        (1, _) => EnvFilter::new("warn,drctl=info"),
-        (2, _) => EnvFilter::new("info,drctl=debug"),
-        (_, _) => EnvFilter::new("debug,drctl=trace"),
+use super::args::{Cli, Command};
+
+/// Starts logging at the level of so many `-v`, or as DRCTL_LOG has it (`drctl=debug,object_store=trace`). With `--json`
+/// each event is a line of JSON.
+pub(crate) fn start(cli: &Cli) {
+    let directives = std::env::var("DRCTL_LOG").ok().filter(|directives| !directives.is_empty());
+    let filter = match (cli.global.verbose, directives, &cli.command) {
+        (0, Some(directives), _) => EnvFilter::new(directives),
+        (0, None, Command::Serve(_)) if cli.global.quiet => EnvFilter::new("error,drctl=warn"),
+        (0, None, Command::Serve(_)) | (1, _, _) => EnvFilter::new("warn,drctl=info"),
+        (0, None, _) => return,
+        (2, _, _) => EnvFilter::new("info,drctl=debug"),
+        (_, _, _) => EnvFilter::new("debug,drctl=trace"),
     };
-    let subscriber = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).finish();
-    tracing::subscriber::set_global_default(subscriber).expect("this is the only place that sets one, and runs once");
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = if cli.global.json {
+        tracing::subscriber::set_global_default(lines.json().finish())
+    } else {
+        tracing::subscriber::set_global_default(lines.finish())
+    };
+    started.expect("this is the only place that sets one, and runs once");
 }

@@ -1,12 +1,16 @@
 //! The command line: the only place that prints.
 //!
-//! What can be typed is in [`args`], what a command does is in the file of its name here. A command asks the library
-//! to work, shows what it says through [`output`], and ends with a published exit code. Nothing is decided here that
+//! What can be typed is in `args`, what a command does is in the file of its name here. A command asks the library
+//! to work, shows what it says through `output`, and ends with a published exit code. Nothing is decided here that
 //! another face (the service, the web) would have to decide again.
 
 mod args;
 mod backup;
+mod backup_plans;
+mod catalog;
 mod check;
+mod config;
+mod configured;
 mod context;
 mod diff;
 mod dump;
@@ -25,11 +29,16 @@ mod man;
 mod node;
 mod output;
 mod pick;
+mod planned;
 mod progress;
 mod prune;
+mod replicate;
 mod restore;
+mod retention;
 mod secret;
+mod serve;
 mod snapshots;
+mod status;
 mod stop;
 mod stream;
 mod table;
@@ -44,6 +53,7 @@ use clap::error::ErrorKind;
 use rustix::fs::Mode;
 
 use args::{Cli, Command};
+use configured::Configured;
 use context::Context;
 use error::Failure;
 pub use exit::Exit;
@@ -59,7 +69,7 @@ pub fn main() -> ExitCode {
         Err(error) => return not_understood(&error).into(),
     };
     let out = output_for(&cli);
-    log::start(cli.global.verbose);
+    log::start(&cli);
     match start(cli, out) {
         Ok(exit) => exit.into(),
         Err(failure) => {
@@ -103,7 +113,7 @@ fn start(cli: Cli, out: Output) -> Result<Exit, Failure> {
         .map_err(|error| Failure::because("failed to start", error))?;
     let ended = runtime.block_on(async {
         let stop = Stop::listen(out).map_err(|error| Failure::because("failed to listen for signals", error))?;
-        let context = Context { global: cli.global, out, env: env::real(), stop };
+        let context = Context { global: cli.global, out, env: env::real(), stop, config: Configured::default() };
         dispatch(cli.command, &context).await
     });
     // Requests that nobody waits for any more must not hold up the exit.
@@ -125,8 +135,14 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Backup(args) => Box::pin(backup::run(args, context)).await,
         Command::Restore(args) => Box::pin(restore::run(args, context)).await,
         Command::Check(args) => Box::pin(check::run(args, context)).await,
+        Command::Replicate(args) => Box::pin(replicate::run(args, context)).await,
         Command::Forget(args) => Box::pin(forget::run(args, context)).await,
         Command::Prune(args) => Box::pin(prune::run(args, context)).await,
+        Command::Retention(args) => Box::pin(retention::run(args, context)).await,
+        Command::Status(args) => status::run(&args, context),
+        Command::Serve(args) => Box::pin(serve::run(args, context)).await,
+        Command::Config(args) => config::run(&args, context),
+        Command::Catalog(args) => Box::pin(catalog::run(args, context)).await,
         Command::Completions(args) => man::completions(&args, context.out),
         Command::Man(args) => man::run(&args, context.out),
     }

@@ -153,6 +153,9 @@ impl Output {
             Format::Human => {
                 let head = Paint::Red.on("error", self.err_colour);
                 self.err_line(&format!("{head}: {}", escape::text(&report.to_string())));
+                for line in report.details.iter().flat_map(|detail| detail.lines()) {
+                    self.err_line(&format!("  {}", escape::text(line)));
+                }
                 if let Some(hint) = report.hint {
                     self.err_line(&format!("{}: {}", Paint::Cyan.on("hint", self.err_colour), escape::text(hint)));
                 }

@@ -9,6 +9,7 @@ use super::error::{Failure, chain};
 use super::output::Output;
 use super::time;
 use crate::look::{self, Filter, Spec, Which};
+use crate::service::host::archive;
 use crate::vault::Vault;
 use crate::vault::snapshot::SnapshotFile;
 
@@ -23,12 +24,23 @@ pub(crate) fn spec(text: &str) -> Result<Spec, Failure> {
 pub(crate) struct Among {
     filter: Filter,
     at: Option<Timestamp>,
+    unsigned: Unsigned,
+}
+
+/// Whether `latest` may be a snapshot that no signed record vouches for: another tool's, or a forger's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+enum Unsigned {
+    /// Only in a vault without any records.
+    #[default]
+    PassedOver,
+    /// The user said so.
+    Allowed,
 }
 
 impl Among {
     /// What passes the filter, of any time.
     pub(crate) fn of(filter: Filter) -> Self {
-        Self { filter, at: None }
+        Self { filter, at: None, unsigned: Unsigned::PassedOver }
     }
 
     /// What the options say; `specs` is what they are said about.
@@ -39,7 +51,8 @@ impl Among {
         }
         let at = latest.at.as_deref().map(|text| time::parse(text, &context.now())).transpose();
         let at = at.map_err(|error| Failure::usage(error.to_string()))?;
-        Ok(Self { filter: Filter::from(&latest.filter), at })
+        let unsigned = if latest.unsigned { Unsigned::Allowed } else { Unsigned::PassedOver };
+        Ok(Self { filter: Filter::from(&latest.filter), at, unsigned })
     }
 }
 
@@ -49,12 +62,47 @@ pub(crate) async fn find(vault: &Vault, spec: &Spec, among: &Among, out: Output)
         Which::Id(prefix) => vault.find_snapshot(prefix).await.map_err(Failure::of),
         Which::Latest => {
             let all = all(vault, out).await?;
-            let found = look::latest(&all, &among.filter, among.at).cloned().ok_or_else(|| none(all.len(), among))?;
+            let newest = look::latest(&all, &among.filter, among.at).ok_or_else(|| none(all.len(), among))?;
+            let found = vouched(vault, &all, newest, among, out).await?;
             let (id, when, host) = (found.id.short(), shown(found.snapshot.time), &found.snapshot.hostname);
             out.note(&format!("latest is {id} of {when} on {host}"));
             Ok(found)
         }
     }
+}
+
+/// The newest snapshot that a signed record vouches for. `newest` is the newest of all, which is taken in a vault that has
+/// no records.
+async fn vouched(
+    vault: &Vault,
+    all: &[SnapshotFile],
+    newest: &SnapshotFile,
+    among: &Among,
+    out: Output,
+) -> Result<SnapshotFile, Failure> {
+    if among.unsigned == Unsigned::Allowed {
+        return Ok(newest.clone());
+    }
+    let otherwise = "name the snapshot by its id, or take any with --unsigned";
+    let audit = archive(vault).audit().await.map_err(|error| Failure::of(error).hint(otherwise))?;
+    if audit.is_empty() {
+        out.note("this vault holds no records of drctl, so nothing vouches for its snapshots but its key");
+        return Ok(newest.clone());
+    }
+    let vouched = audit.vouched();
+    let signed: Vec<SnapshotFile> = all.iter().filter(|file| vouched.contains(&file.id)).cloned().collect();
+    let found = look::latest(&signed, &among.filter, among.at).ok_or_else(|| {
+        Failure::plain("no signed record vouches for any snapshot that fits").hint(format!(
+            "the newest is {} of {}; {otherwise}",
+            newest.id.short(),
+            shown(newest.snapshot.time)
+        ))
+    })?;
+    if found.id != newest.id {
+        let (id, when) = (newest.id.short(), shown(newest.snapshot.time));
+        out.warn(&format!("{id} of {when} is newer, but no signed record vouches for it; {otherwise}"));
+    }
+    Ok(found.clone())
 }
 
 /// All snapshots that can be read; each of the others is warned of.

@@ -27,7 +27,7 @@ const WORKERS_REMOTE: usize = 16;
 /// Runs the command.
 pub(crate) async fn run(args: Restore, context: &Context) -> Result<Exit, Failure> {
     let (spec, plan) = wanted(&args.snapshot)?;
-    let mut latest = Latest { filter: (&args.filter).into(), at: args.at.clone() };
+    let mut latest = Latest { filter: (&args.filter).into(), at: args.at.clone(), unsigned: args.unsigned };
     latest.filter.tag.extend(plan.map(|plan| format!("plan={plan}")));
     let among = Among::options(&latest, &[&spec], context)?;
     let selection = Selection::new(&args.include, &args.exclude).map_err(usage)?;
@@ -44,7 +44,13 @@ pub(crate) async fn run(args: Restore, context: &Context) -> Result<Exit, Failur
         (false, true) => Existing::Overwrite,
         (false, false) => Existing::Refuse,
     };
-    let vault = context.open(Purpose::Read).await?;
+    // A plan is in its own vault, unless another one is named.
+    let home = match (plan, context.config()) {
+        (Some(plan), Ok(Some(config))) => config.plans.get(plan).map(|plan| &plan.vault),
+        (Some(_) | None, _) => None,
+    };
+    let target_vault = context.target_of(home)?;
+    let vault = context.open_target(&target_vault, Purpose::Read).await?;
     let found = pick::find(&vault, &spec, &among, context.out).await?;
     let subpath = match (spec.path.as_str(), &args.path) {
         ("", Some(path)) => PathBuf::from(path),

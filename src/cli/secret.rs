@@ -1,75 +1,53 @@
-//! Gets a vault's password: from a file, a program, the environment, or the person at the terminal.
+//! Gets a vault's password: from where the options or the configuration say, or from the person at the terminal.
 //!
-//! A password is never an argument, is never printed, and is wiped from memory after use. A key file that others can
-//! read is refused where something is written, since everything written relies on it from then on; for reading there
-//! is a warning, because a restore at night must not fail over a file mode.
+//! How a file, a variable or a program is read is the service's knowledge ([`crate::service::secret`]); asking, making and
+//! writing down new passwords is ours.
 
 use std::fs::{File, OpenOptions};
-use std::io::{self, Read, Write};
-use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
-use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::io::{self, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
 
 use zeroize::Zeroizing;
 
 use super::error::Failure;
-use super::exit::Exit;
 use super::output::Output;
 use crate::clock::Env;
+use crate::config::SecretRef;
+use crate::service::secret as source;
+pub(crate) use crate::service::secret::{Purpose, SharedKey};
 use crate::vault::key::Secret;
-
-/// No password is longer; a file that is was given by mistake.
-const MAX_LEN: u64 = 64 << 10;
 
 /// Where a password comes from.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum KeySource {
-    /// The first thing in this file.
-    File(PathBuf),
-    /// What this program prints.
-    Command(Vec<String>),
-    /// This environment variable.
-    Env(String),
+    /// A file, a variable or a program.
+    From(SecretRef),
     /// The person at the terminal.
     Ask,
 }
 
-/// What the password is needed for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Purpose {
-    /// To look or to restore.
-    Read,
-    /// To change the vault.
-    Write,
-}
-
-/// Whether a key file may be readable for others.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum SharedKey {
-    /// Not when something is to be written.
-    Refused,
-    /// The user said that it may.
-    Allowed,
-}
-
 /// Gets the password; `prompt` is shown when a person is asked.
 pub(crate) fn obtain(
-    source: &KeySource,
+    from: &KeySource,
     purpose: Purpose,
     shared: SharedKey,
     out: Output,
     prompt: &str,
 ) -> Result<Secret, Failure> {
-    let secret = match source {
-        KeySource::File(path) => from_file(path, purpose, shared, out)?,
-        KeySource::Command(words) => from_command(words)?,
-        KeySource::Env(name) => from_env(name)?,
-        KeySource::Ask => ask(prompt)?,
-    };
-    if secret.is_empty() {
-        return Err(Failure::usage(format!("the password from {} is empty", describe(source))));
+    match from {
+        KeySource::From(from) => {
+            let obtained = source::obtain(from, purpose, shared).map_err(Failure::of)?;
+            if let Some(warning) = obtained.warning {
+                out.warn(&warning);
+            }
+            Ok(obtained.secret)
+        }
+        KeySource::Ask => {
+            let typed = ask(prompt)?;
+            if typed.is_empty() { Err(Failure::usage("the password that was typed is empty")) } else { Ok(typed) }
+        }
     }
-    Ok(secret)
 }
 
 /// Asks for a new password twice.
@@ -85,79 +63,6 @@ pub(crate) fn ask_new() -> Result<Secret, Failure> {
     Ok(first)
 }
 
-fn describe(source: &KeySource) -> String {
-    match source {
-        KeySource::File(path) => path.display().to_string(),
-        KeySource::Command(words) => format!("the program {:?}", words.first().map_or("", String::as_str)),
-        KeySource::Env(name) => format!("the environment variable {name}"),
-        KeySource::Ask => "the terminal".to_owned(),
-    }
-}
-
-fn from_file(path: &Path, purpose: Purpose, shared: SharedKey, out: Output) -> Result<Secret, Failure> {
-    let failed = |error: io::Error| {
-        let missing = error.kind() == io::ErrorKind::NotFound;
-        let failure = Failure::because(format!("failed to read the key file {}", path.display()), error);
-        if missing { failure.exits(Exit::Usage).hint("give the right one with --key-file FILE") } else { failure }
-    };
-    let file = File::open(path).map_err(failed)?;
-    let meta = file.metadata().map_err(failed)?;
-    // A pipe (`--key-file <(pass show vault)`) is as private as who wrote it.
-    if meta.is_file()
-        && let Some(exposure) = exposure(meta.mode(), meta.uid(), rustix::process::geteuid().as_raw())
-    {
-        let what = format!("the key file {} {exposure}", path.display());
-        match (purpose, shared) {
-            (Purpose::Write, SharedKey::Refused) => {
-                return Err(Failure::usage(what).hint(format!(
-                    "chmod 600 {0} and chown it to you, or allow it with --allow-shared-key",
-                    path.display()
-                )));
-            }
-            (Purpose::Read, _) | (Purpose::Write, SharedKey::Allowed) => out.warn(&what),
-        }
-    }
-    let mut bytes = Zeroizing::new(Vec::with_capacity(4096));
-    file.take(MAX_LEN + 1).read_to_end(&mut bytes).map_err(failed)?;
-    if bytes.len() as u64 > MAX_LEN {
-        return Err(Failure::usage(format!("{} is too large for a key file", path.display())));
-    }
-    Ok(Secret::from_file_bytes(&bytes))
-}
-
-/// Who else can read a file of this mode and owner; `None` when only we (and root) can.
-fn exposure(mode: u32, owner: u32, we: u32) -> Option<String> {
-    let mode_text = format!("(mode {:04o})", mode & 0o7777);
-    if mode & 0o007 != 0 {
-        Some(format!("is open to everyone {mode_text}"))
-    } else if mode & 0o070 != 0 {
-        Some(format!("is open to its group {mode_text}"))
-    } else if owner != we && owner != 0 {
-        Some(format!("belongs to another user (number {owner})"))
-    } else {
-        None
-    }
-}
-
-fn from_command(words: &[String]) -> Result<Secret, Failure> {
-    let Some((program, arguments)) = words.split_first() else {
-        return Err(Failure::usage("the password command is empty"));
-    };
-    let what = || format!("failed to get the password from the program {program:?}");
-    let output = Command::new(program)
-        .args(arguments)
-        .stdin(Stdio::inherit())
-        .stderr(Stdio::inherit())
-        .output()
-        .map_err(|error| Failure::because(what(), error).exits(Exit::Usage))?;
-    let printed = Zeroizing::new(output.stdout);
-    if !output.status.success() {
-        return Err(Failure::plain(format!("{}: it ended with {}", what(), output.status)));
-    }
-    let first = printed.split(|byte| *byte == b'\n').next().unwrap_or_default();
-    Ok(Secret::from_file_bytes(first))
-}
-
 /// Splits a command line into words as a shell would, without running one.
 pub(crate) fn split_command(line: &str) -> Result<Vec<String>, Failure> {
     shlex::split(line).filter(|words| !words.is_empty()).ok_or_else(|| {
@@ -165,22 +70,11 @@ pub(crate) fn split_command(line: &str) -> Result<Vec<String>, Failure> {
     })
 }
 
-fn from_env(name: &str) -> Result<Secret, Failure> {
-    match std::env::var_os(name) {
-        Some(value) => {
-            let value = Zeroizing::new(std::os::unix::ffi::OsStringExt::into_vec(value));
-            Ok(Secret::from_file_bytes(&value))
-        }
-        None => {
-            Err(Failure::usage(format!("the environment variable {name}, which should hold the password, is not set")))
-        }
-    }
-}
-
 fn ask(prompt: &str) -> Result<Secret, Failure> {
     match rpassword::prompt_password(prompt) {
         Ok(typed) => Ok(Secret::new(Zeroizing::new(typed).as_bytes())),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Failure::interrupted()),
+        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Failure::usage("no password was typed")),
         Err(_) => Err(Failure::usage("there is no password, and no terminal to ask at")
             .hint("use --key-file FILE or --password-command, or set DRCTL_KEY_FILE")),
     }
@@ -218,11 +112,12 @@ pub(crate) fn write_key_file(path: &Path, secret: &Secret) -> Result<(), Failure
 
 #[cfg(test)]
 mod tests {
-    use std::os::unix::fs::PermissionsExt;
+    use std::os::unix::fs::{MetadataExt, PermissionsExt};
 
     use super::super::output::{Format, Talk};
     use super::*;
     use crate::cli::env;
+    use crate::cli::exit::Exit;
 
     fn quiet() -> Output {
         Output::new(Format::Human, Talk::Quiet)
@@ -240,7 +135,8 @@ mod tests {
         for (mode, refused) in [(0o600, false), (0o400, false), (0o640, true), (0o604, true), (0o666, true)] {
             let file = key_file(mode);
             let get = |purpose, shared| {
-                obtain(&KeySource::File(file.path().into()), purpose, shared, quiet(), "").map(|s| s.expose().to_vec())
+                obtain(&KeySource::From(SecretRef::File(file.path().into())), purpose, shared, quiet(), "")
+                    .map(|s| s.expose().to_vec())
             };
             let secret = b"secret".to_vec();
             let written = get(Purpose::Write, SharedKey::Refused);
@@ -255,13 +151,6 @@ mod tests {
     }
 
     #[test]
-    fn an_owner_who_is_neither_we_nor_root_can_read_it_too() {
-        assert_eq!(exposure(0o100_600, 1000, 1000), None);
-        assert_eq!(exposure(0o100_600, 0, 1000), None);
-        assert!(exposure(0o100_600, 1000, 0).is_some_and(|text| text.contains("1000")));
-    }
-
-    #[test]
     fn commands_are_split_but_not_run_by_a_shell() {
         let words = split_command("printf '%s\\n' \"a b\" $HOME;id").ok();
         assert_eq!(words, Some(["printf", "%s\\n", "a b", "$HOME;id"].map(str::to_owned).to_vec()));
@@ -273,7 +162,7 @@ mod tests {
     fn a_program_gives_the_first_line_it_prints() {
         let run = |words: &[&str]| {
             let words = words.iter().map(|word| (*word).to_owned()).collect();
-            obtain(&KeySource::Command(words), Purpose::Write, SharedKey::Refused, quiet(), "")
+            obtain(&KeySource::From(SecretRef::Command(words)), Purpose::Write, SharedKey::Refused, quiet(), "")
         };
         assert_eq!(run(&["printf", "one\\ntwo\\n"]).map(|s| s.expose().to_vec()).ok(), Some(b"one".to_vec()));
         assert!(run(&["false"]).is_err_and(|failure| failure.report().to_string().contains("exit status: 1")));
@@ -290,7 +179,8 @@ mod tests {
         assert_ne!(secret.expose(), generate(&env::real()).expose());
         write_key_file(&path, &secret).expect("written");
         assert_eq!(std::fs::metadata(&path).expect("there").mode() & 0o7777, 0o600);
-        let read = obtain(&KeySource::File(path.clone()), Purpose::Write, SharedKey::Refused, quiet(), "");
+        let read =
+            obtain(&KeySource::From(SecretRef::File(path.clone())), Purpose::Write, SharedKey::Refused, quiet(), "");
         assert_eq!(read.expect("readable").expose(), secret.expose());
         assert!(write_key_file(&path, &secret).is_err(), "an existing key must never be overwritten");
     }

@@ -1,5 +1,7 @@
 //! `drctl snapshots`: lists the snapshots of a vault.
 
+use std::collections::HashSet;
+
 use serde::Serialize;
 use serde_json::json;
 
@@ -11,6 +13,7 @@ use super::secret::Purpose;
 use super::table::{Align, Field, Listing};
 use super::time;
 use crate::look::{self, Filter};
+use crate::service::host::archive;
 use crate::units::ByteSize;
 use crate::vault::snapshot::{Snapshot, SnapshotFile};
 use crate::vault::{Id, Vault};
@@ -18,16 +21,20 @@ use crate::vault::{Id, Vault};
 /// A snapshot as programs get it: its id, and what is stored of it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Shown<'a> {
-    id: &'a Id,
-    short_id: String,
+    /// Whether a signed record vouches for it; unknown where the vault has no records.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    signed: Option<bool>,
+    // Before the id, so that no field of the same name in what is stored takes its place.
     #[serde(flatten)]
     snapshot: &'a Snapshot,
+    id: &'a Id,
+    short_id: String,
 }
 
 impl<'a> Shown<'a> {
     /// This snapshot.
     pub(crate) fn new(file: &'a SnapshotFile) -> Self {
-        Self { id: &file.id, short_id: file.id.short(), snapshot: &file.snapshot }
+        Self { id: &file.id, short_id: file.id.short(), signed: None, snapshot: &file.snapshot }
     }
 }
 
@@ -44,8 +51,10 @@ pub(crate) async fn run(args: Snapshots, context: &Context) -> Result<Exit, Fail
     if let Some(count) = args.latest {
         chosen = look::choose(chosen, count.get());
     }
+    let vouched = vouched(&vault, context).await;
+    let signed = |file: &SnapshotFile| vouched.as_ref().map(|vouched| vouched.contains(&file.id));
     let document = json!({
-        "snapshots": chosen.iter().map(Shown::new).collect::<Vec<_>>(),
+        "snapshots": chosen.iter().map(|file| Shown { signed: signed(file), ..Shown::new(file) }).collect::<Vec<_>>(),
         "damaged": listed.damaged.iter()
             .map(|(id, error)| json!({ "id": id, "why": chain(error) })).collect::<Vec<_>>(),
     });
@@ -53,13 +62,25 @@ pub(crate) async fn run(args: Snapshots, context: &Context) -> Result<Exit, Fail
         if chosen.is_empty() {
             return writeln!(out, "no snapshots");
         }
-        table(&chosen, context).print(out)?;
+        table(&chosen, vouched.as_ref(), context).print(out)?;
         writeln!(out, "{} snapshot{}", chosen.len(), if chosen.len() == 1 { "" } else { "s" })
     })?;
     for (id, error) in &listed.damaged {
         context.out.warn(&format!("snapshot {} cannot be read: failed to {}", id.short(), chain(error)));
     }
     Ok(if listed.damaged.is_empty() { Exit::Done } else { Exit::Partial })
+}
+
+/// Snapshots that signed records vouch for. `None`: the vault has no records, or they cannot be read.
+async fn vouched(vault: &Vault, context: &Context) -> Option<HashSet<Id>> {
+    match archive(vault).audit().await {
+        Ok(audit) if audit.is_empty() => None,
+        Ok(audit) => Some(audit.vouched()),
+        Err(error) => {
+            context.out.warn(&format!("which snapshots are signed is not known: failed to {}", chain(&error)));
+            None
+        }
+    }
 }
 
 async fn named(vault: &Vault, ids: &[String]) -> Result<Vec<SnapshotFile>, Failure> {
@@ -71,13 +92,14 @@ async fn named(vault: &Vault, ids: &[String]) -> Result<Vec<SnapshotFile>, Failu
     Ok(found)
 }
 
-fn table(chosen: &[SnapshotFile], context: &Context) -> Listing {
+fn table(chosen: &[SnapshotFile], vouched: Option<&HashSet<Id>>, context: &Context) -> Listing {
     let zone = context.now().time_zone().clone();
     let columns = [
         ("ID", Align::Left),
         ("Time", Align::Left),
         ("Host", Align::Left),
         ("Tags", Align::Left),
+        ("Record", Align::Left),
         ("Size", Align::Right),
         ("Paths", Align::Left),
     ];
@@ -89,6 +111,12 @@ fn table(chosen: &[SnapshotFile], context: &Context) -> Listing {
             time::show(snapshot.time, &zone).into(),
             snapshot.hostname.clone().into(),
             Field::Lines(snapshot.tags.clone()),
+            match vouched.map(|vouched| vouched.contains(id)) {
+                Some(true) => "signed",
+                Some(false) => "UNSIGNED",
+                None => "",
+            }
+            .into(),
             size.unwrap_or_default().into(),
             Field::Lines(snapshot.paths.clone()),
         ]);

@@ -45,12 +45,17 @@ impl Stop {
     }
 
     /// Resolves when the user asks to stop.
-    async fn requested(&self) {
+    pub(crate) async fn requested(&self) {
         let mut asked = self.asked.clone();
         if asked.wait_for(|stop| *stop).await.is_err() {
             // The listener is gone, which only happens when the runtime ends: nobody can ask any more.
             std::future::pending::<()>().await;
         }
+    }
+
+    /// Whether the user asked to stop.
+    pub(crate) fn is_requested(&self) -> bool {
+        self.cancel.is_cancelled()
     }
 
     /// Runs work that may be dropped at any point: for commands that only read.

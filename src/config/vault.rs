@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+use crate::objective::Disaster;
 use crate::units::{ByteSize, Percent, Rate};
 
 /// Where a secret comes from.
@@ -106,5 +107,21 @@ impl VaultConfig {
     /// site; memory is never elsewhere.
     pub fn dies_with_host(&self) -> bool {
         self.url.starts_with("memory://") || (self.is_local() && self.region.is_none())
+    }
+
+    /// Whether the vault is left when `disaster` strikes a plan whose own vault is `own`.
+    ///
+    /// The loss of the *host* leaves every vault but those on a local path that names no region; the loss of the *region*
+    /// those that name another region than `own` does; an *attack* those behind a network with credentials other than
+    /// those of `own`. Whether these may delete is for the store's policy to say; it cannot be seen from here.
+    pub fn survives(&self, disaster: Disaster, own: &Self) -> bool {
+        match disaster {
+            Disaster::Host => !self.dies_with_host(),
+            Disaster::Region => match (&own.region, &self.region) {
+                (Some(lost), Some(region)) => lost != region,
+                (None, _) | (_, None) => false,
+            },
+            Disaster::Attack => !self.is_local() && self.credentials != own.credentials,
+        }
     }
 }

@@ -1,11 +1,9 @@
 //! Goes through a tree from the top, folders before what they hold, names in the order of their bytes.
 
-use std::io::Cursor;
-
 use super::error::{LookError, shown};
 use crate::vault::index::Index;
-use crate::vault::tree::{Node, NodeKind, TreeReader};
-use crate::vault::{BlobKey, Id, Vault};
+use crate::vault::tree::{Node, NodeKind};
+use crate::vault::{Id, TreeSource, Vault};
 
 /// Folders within folders that are followed. File systems reach some thousands; a hostile vault must not reach the end
 /// of the memory.
@@ -14,18 +12,15 @@ pub(super) const MAX_DEPTH: usize = 16_384;
 /// The entries of a folder's tree.
 pub(super) struct Folder {
     id: Id,
-    reader: TreeReader<Cursor<Vec<u8>>>,
+    entries: TreeSource,
     ended: bool,
 }
 
 impl Folder {
     pub(super) async fn open(vault: &Vault, index: &Index, id: Id, path: &[u8]) -> Result<Self, LookError> {
-        let body = vault.load_blob(index, BlobKey::tree(id)).await.map_err(|source| LookError::Load {
-            path: shown(path),
-            id,
-            source: Box::new(source),
-        })?;
-        Ok(Self { id, reader: TreeReader::new(Cursor::new(body)), ended: false })
+        let failed = |source| LookError::Load { path: shown(path), id, source: Box::new(source) };
+        let entries = vault.open_tree(index, &id).await.map_err(failed)?;
+        Ok(Self { id, entries, ended: false })
     }
 
     /// The next entry. After an error the rest still comes, as far as it can be read.
@@ -33,7 +28,7 @@ impl Folder {
         if self.ended {
             return None;
         }
-        match self.reader.next() {
+        match self.entries.next() {
             None => {
                 self.ended = true;
                 None

@@ -7,9 +7,9 @@
 //!
 //! A flaw takes only the record concerned out of the count: damage to one must not hide the others.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 
-use super::entry::{Record, RunId, VERSION};
+use super::entry::{Record, RunId, VERSION, Work};
 use super::sign::{PublicKey, Signed};
 use crate::vault::Id;
 
@@ -133,6 +133,31 @@ pub struct Audit {
     pub entries: Vec<Entry>,
     /// What is wrong, ascending.
     pub flaws: Vec<Flaw>,
+}
+
+impl Audit {
+    /// Whether anything was ever recorded in the vault, be it readable or not.
+    pub fn is_empty(&self) -> bool {
+        self.entries.is_empty() && self.flaws.is_empty()
+    }
+
+    /// The snapshots that records that count say were made, or copied into the vault.
+    pub fn vouched(&self) -> HashSet<Id> {
+        let mut vouched = HashSet::new();
+        for Entry { record, .. } in &self.entries {
+            match &record.work {
+                Work::Backup { snapshot } => vouched.extend(*snapshot),
+                Work::Replicate { copied, .. } => vouched.extend(copied.iter().map(|copied| copied.copy)),
+                Work::Restore { .. }
+                | Work::Retention { .. }
+                | Work::Prune
+                | Work::Verify { .. }
+                | Work::Drill(_)
+                | Work::Missed { .. } => {}
+            }
+        }
+        vouched
+    }
 }
 
 /// Checks all records of a vault together. `place` gives the key under which a record belongs.

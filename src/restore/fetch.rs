@@ -9,9 +9,10 @@ use std::sync::{MutexGuard, PoisonError};
 use crossbeam_channel::Receiver;
 
 use super::job::Restore;
-use super::window::{Group, Piece, State, Target, Window};
+use super::window::{Piece, State, Target, Window};
 use super::{Mode, place};
 use crate::vault::pack::open_blob;
+use crate::vault::ranges::Group;
 use crate::vault::{BlobKey, Id, chain};
 
 /// Drops the pieces that the files have already. Files that cannot be opened for writing are made anew.
@@ -62,8 +63,12 @@ fn equal(restore: &Restore, target: &Target, piece: &Piece, buffer: &mut Vec<u8>
     restore.monitor.advance(0, len);
     let mut state = lock(target);
     state.kept += 1;
-    if restore.options.mode == Mode::Write {
-        done(restore, target, state);
+    match restore.options.mode {
+        Mode::Write => done(restore, target, state),
+        Mode::Rehearse if state.kept == target.node.content.len() as u64 => {
+            restore.files_unchanged.fetch_add(1, Ordering::Relaxed);
+        }
+        Mode::Rehearse => {}
     }
     true
 }
@@ -83,7 +88,7 @@ pub(super) fn window(restore: &Restore, window: &mut Window) {
     let window = &*window;
     std::thread::scope(|scope| {
         for _ in 0..workers {
-            let receive: Receiver<Group> = receive.clone();
+            let receive: Receiver<Group<Piece>> = receive.clone();
             scope.spawn(move || {
                 for group in receive {
                     if restore.cancel.is_cancelled() {
@@ -96,7 +101,7 @@ pub(super) fn window(restore: &Restore, window: &mut Window) {
     });
 }
 
-fn fetch(restore: &Restore, window: &Window, group: &Group) {
+fn fetch(restore: &Restore, window: &Window, group: &Group<Piece>) {
     let fetched = restore.handle.block_on(restore.vault.load_pack_range(&group.pack, group.start..group.end));
     let bytes = match fetched {
         Ok(bytes) => bytes,
@@ -107,13 +112,12 @@ fn fetch(restore: &Restore, window: &Window, group: &Group) {
         }
     };
     restore.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-    let mut pieces = group.pieces.as_slice();
+    let mut pieces = group.items.as_slice();
     while let Some(first) = pieces.first() {
         // One blob may be wanted at several places: it is opened once.
         let same = pieces.iter().take_while(|p| p.id == first.id && p.located == first.located).count();
         let (places, rest) = pieces.split_at(same);
-        let from = usize::try_from(u64::from(first.located.offset) - group.start).unwrap_or(usize::MAX);
-        let sealed = bytes.get(from..from.saturating_add(first.located.length as usize));
+        let sealed = group.sealed(&bytes, &first.located);
         let opened = sealed.and_then(|s| open_blob(restore.vault.key(), &first.id, s, first.located.uncompressed).ok());
         match opened.map_or_else(|| elsewhere(restore, first), Ok) {
             Ok(plain) => places.iter().for_each(|piece| write(restore, window, piece, &plain)),

@@ -38,7 +38,7 @@ pub(crate) async fn back_up(vault: &Vault, path: &Path, threads: Threads) -> bac
     backup::run(vault, source, options, Arc::new(Silent), Cancel::default()).await.unwrap()
 }
 
-fn options(target: &Path, snapshot: &Snapshot) -> restore::Options {
+pub(crate) fn options(target: &Path, snapshot: &Snapshot) -> restore::Options {
     restore::Options {
         target: target.to_owned(),
         subpath: snapshot.paths[0].clone().into(),
@@ -51,13 +51,13 @@ fn options(target: &Path, snapshot: &Snapshot) -> restore::Options {
     }
 }
 
-async fn restore(vault: &Vault, root: Id, options: restore::Options) -> restore::Outcome {
+pub(crate) async fn restore(vault: &Vault, root: Id, options: restore::Options) -> restore::Outcome {
     let index = vault.load_index(&Silent).await.unwrap();
     restore::run(vault, &index, root, options, Arc::new(Silent), Cancel::default()).await.unwrap()
 }
 
 /// Bytes that repeat nowhere.
-fn noise(len: usize, seed: u64) -> Vec<u8> {
+pub(crate) fn noise(len: usize, seed: u64) -> Vec<u8> {
     let mut out = vec![0; len];
     crate::clock::Random::fill(&crate::clock::Seeded::new(seed), &mut out);
     out
@@ -80,7 +80,7 @@ fn make_source(dir: &Path) {
 }
 
 /// Everything that can be compared without asking for inode numbers: by relative path.
-fn picture(dir: &Path) -> BTreeMap<PathBuf, String> {
+pub(crate) fn picture(dir: &Path) -> BTreeMap<PathBuf, String> {
     let mut found = BTreeMap::new();
     let mut stack = vec![dir.to_owned()];
     while let Some(at) = stack.pop() {

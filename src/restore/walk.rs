@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
 use rustix::fs::FileType;
@@ -358,6 +359,8 @@ impl<'r> Walk<'r> {
         if missing == 0 {
             if restore.writes() {
                 fetch::finish(restore, &target, &mut fetch::lock(&target));
+            } else if exists && target.node.content.is_empty() {
+                restore.files_unchanged.fetch_add(1, Ordering::Relaxed);
             }
             restore.monitor.advance(0, size);
             return;

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
+use crate::vault::ranges::{self, Group};
 use crate::vault::tree::Node;
 use crate::vault::{Id, Located};
 
@@ -17,11 +18,6 @@ pub(super) const BYTES: u64 = 512 << 20;
 pub(super) const PIECES: usize = 100_000;
 /// Folders that a window holds open.
 pub(super) const FOLDERS: usize = 400;
-/// Bytes fetched in one range.
-const RANGE: u64 = 8 << 20;
-/// Bytes between two needed blobs that are fetched along rather than asked for apart.
-const GAP: u64 = 128 << 10;
-
 /// A folder of the target that is being filled.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -68,16 +64,6 @@ pub(super) struct Piece {
     pub(super) compare: bool,
 }
 
-/// Pieces that lie near each other in one pack, fetched as one range.
-#[derive(Debug)]
-pub(super) struct Group {
-    pub(super) pack: Id,
-    pub(super) start: u64,
-    pub(super) end: u64,
-    /// Sorted by offset in the pack.
-    pub(super) pieces: Vec<Piece>,
-}
-
 /// Files and pieces that are fetched together.
 #[derive(Debug, Default)]
 pub(super) struct Window {
@@ -108,26 +94,10 @@ impl Window {
     }
 
     /// The pieces as ranges to fetch, in order of pack and offset.
-    pub(super) fn groups(&mut self) -> Vec<Group> {
+    pub(super) fn groups(&mut self) -> Vec<Group<Piece>> {
         let mut pieces = std::mem::take(&mut self.pieces);
         pieces.sort_unstable_by_key(|piece| (piece.located.pack, piece.located.offset, piece.file, piece.at));
-        let mut groups: Vec<Group> = Vec::new();
-        for piece in pieces {
-            let start = u64::from(piece.located.offset);
-            let end = start + u64::from(piece.located.length);
-            match groups.last_mut() {
-                Some(group)
-                    if group.pack == piece.located.pack
-                        && start <= group.end + GAP
-                        && end.max(group.end) - group.start <= RANGE =>
-                {
-                    group.end = group.end.max(end);
-                    group.pieces.push(piece);
-                }
-                Some(_) | None => groups.push(Group { pack: piece.located.pack, start, end, pieces: vec![piece] }),
-            }
-        }
-        groups
+        ranges::coalesce(pieces, |piece| piece.located)
     }
 }
 
@@ -141,22 +111,12 @@ mod tests {
     }
 
     #[test]
-    fn near_pieces_are_one_range() {
-        let pieces =
-            vec![piece(1, 5_000_000, 100), piece(2, 0, 10), piece(1, 0, 100), piece(1, 100, 50), piece(1, 100, 50)];
+    fn pieces_are_taken_in_order_of_pack_and_offset() {
+        let pieces = vec![piece(2, 0, 10), piece(1, 100, 50), piece(1, 0, 100), piece(1, 100, 50)];
         let mut window = Window { pieces, ..Window::default() };
         let groups = window.groups();
-        let shape: Vec<_> = groups.iter().map(|g| (g.pack.0[0], g.start, g.end, g.pieces.len())).collect();
-        assert_eq!(shape, [(1, 0, 150, 3), (1, 5_000_000, 5_000_100, 1), (2, 0, 10, 1)]);
+        let shape: Vec<_> = groups.iter().map(|g| (g.pack.0[0], g.start, g.end, g.items.len())).collect();
+        assert_eq!(shape, [(1, 0, 150, 3), (2, 0, 10, 1)]);
         assert!(window.pieces.is_empty());
-    }
-
-    #[test]
-    fn a_range_stays_within_its_bound() {
-        let pieces = (0..40).map(|n| piece(1, n << 20, 1 << 20)).collect();
-        let mut window = Window { pieces, ..Window::default() };
-        let groups = window.groups();
-        assert_eq!(groups.len(), 5);
-        assert!(groups.iter().all(|g| g.end - g.start <= RANGE));
     }
 }

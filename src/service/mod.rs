@@ -1,1 +1,31 @@
-//! The daemon.
+//! Carrying plans out: by the daemon, by one round of it, or by hand.
+//!
+//! [`host`] is what a host needs for it, [`dispatch`] decides and claims, [`job`] runs one plan, [`steps`] follow, and
+//! [`serve`] wakes them. [`seams`] is where copies and drills plug in. [`status`] holds promises against what is known,
+//! and [`rebuild`] fills the catalog from the vaults.
+//!
+//! Nothing here prints; the command line shows what is returned.
+
+pub mod dispatch;
+mod error;
+mod hooks;
+pub mod host;
+pub mod job;
+mod marks;
+pub mod rebuild;
+pub mod retain;
+pub mod seams;
+pub mod secret;
+pub mod serve;
+mod source;
+pub mod status;
+pub mod steps;
+pub mod vaults;
+pub mod verify;
+
+pub use error::ServiceError;
+pub use host::{Service, Setup};
+pub use job::{Job, Ran};
+pub use serve::Tick;
+pub use steps::Step;
+pub use vaults::Vaults;

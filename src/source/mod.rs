@@ -1,3 +1,5 @@
 //! What is backed up: files, command output, SQLite databases.
 
+pub mod command;
 pub mod files;
+pub mod sqlite;

@@ -86,7 +86,9 @@ impl StoreErrorKind {
             Self::Denied => "check the credentials and what the bucket's policy or the folder's mode lets them do",
             Self::NoBucket => "check the address, or create the bucket with `drctl init`",
             Self::Unreachable => "check the endpoint and the network, then run it again",
-            Self::Untrusted => "name the authority that signed the server's certificate with `ca_file`",
+            Self::Untrusted => {
+                "name the authority that signed the server's certificate with --ca-file, or `ca_file` in the configuration"
+            }
             Self::NoSpace => "free space or raise the quota; `drctl prune` needs little room",
             Self::Timeout => "run it again; what was uploaded is not uploaded twice",
             Self::Truncated => "run `drctl check --read-data`, and heal from a copy",

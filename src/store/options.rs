@@ -1,6 +1,7 @@
 //! What opening a store may be told beside its address.
 
 use std::path::PathBuf;
+use std::time::Duration;
 
 use zeroize::Zeroizing;
 
@@ -26,6 +27,8 @@ pub struct OpenOptions {
     pub upload_limit: Option<ByteSize>,
     /// Bytes a second received at most, on average.
     pub download_limit: Option<ByteSize>,
+    /// After this long no further attempt of a failed request starts; five minutes at most, which is the default.
+    pub patience: Option<Duration>,
 }
 
 /// Where the credentials of an S3 store come from. Never from its address.
@@ -58,6 +61,7 @@ impl std::fmt::Debug for OpenOptions {
             .field("proxy", &self.proxy.as_deref().map(redacted))
             .field("upload_limit", &self.upload_limit)
             .field("download_limit", &self.download_limit)
+            .field("patience", &self.patience)
             .finish()
     }
 }

@@ -3,7 +3,6 @@
 use bytes::Bytes;
 
 use super::{PutNew, Store, StoreError};
-use crate::clock::Env;
 
 /// What a store does with the condition "only if it is not there".
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -14,11 +13,10 @@ pub enum Conditions {
     Ignored,
 }
 
-/// Creates one object twice under `drctl/probe/`, and removes it. A crash leaves the object, which nothing reads.
-pub async fn conditions(store: &Store, env: &Env) -> Result<Conditions, StoreError> {
-    let key = format!("drctl/probe/{}", env.ulid());
-    let outcome = race(store, &key).await;
-    store.delete(&key).await?;
+/// Creates one object twice, and removes it. `key` must be one that nothing else uses; a crash leaves the object.
+pub async fn conditions(store: &Store, key: &str) -> Result<Conditions, StoreError> {
+    let outcome = race(store, key).await;
+    store.delete(key).await?;
     outcome
 }
 
@@ -36,7 +34,6 @@ mod tests {
 
     use async_trait::async_trait;
     use futures::stream::BoxStream;
-    use jiff::Timestamp;
     use object_store::memory::InMemory;
     use object_store::path::Path;
     use object_store::{
@@ -45,7 +42,6 @@ mod tests {
     };
 
     use super::*;
-    use crate::clock::{Seeded, SetClock};
 
     /// Answers every create with "done", as some servers do.
     #[derive(Debug)]
@@ -83,9 +79,8 @@ mod tests {
     }
 
     async fn probe(objects: Arc<dyn ObjectStore>) -> Conditions {
-        let env = Env { clock: Arc::new(SetClock::at(Timestamp::UNIX_EPOCH)), random: Arc::new(Seeded::new(1)) };
         let store = Store::from_object_store(objects, "vault", "memory://probe");
-        let found = conditions(&store, &env).await.unwrap();
+        let found = conditions(&store, "probe").await.unwrap();
         assert_eq!(store.list("").await.unwrap(), [], "the probe removes its object");
         found
     }

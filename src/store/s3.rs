@@ -5,6 +5,7 @@
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use aws_config::environment::EnvironmentVariableRegionProvider;
 use aws_config::meta::region::ProvideRegion;
@@ -31,6 +32,8 @@ pub(super) struct Bucket {
     pub(super) authorities: Option<Vec<u8>>,
     pub(super) proxy: Option<String>,
     pub(super) credentials: SharedCredentialsProvider,
+    /// How long a failed request is repeated.
+    patience: Option<Duration>,
 }
 
 /// Why the settings of a bucket cannot be used.
@@ -79,6 +82,7 @@ impl Bucket {
             authorities,
             proxy: options.proxy.clone(),
             credentials: credentials::provider(&options.credentials).await,
+            patience: options.patience,
         };
         match &options.ca_file {
             Some(path) if bucket.certificates()?.is_empty() => Err(BucketError::NoCertificate { path: path.clone() }),
@@ -106,7 +110,7 @@ impl Bucket {
             .with_virtual_hosted_style_request(!self.path_style)
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_credentials(Arc::new(Kept::new(self.credentials.clone())))
-            .with_retry(retries())
+            .with_retry(retries(self.patience))
             .with_http_connector(Patience)
             .with_client_options(client);
         if let Some(endpoint) = &self.endpoint {

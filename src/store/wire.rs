@@ -26,11 +26,11 @@ const KEEP_TRYING: Duration = Duration::from_secs(5 * 60);
 /// Attempts to connect to a server that has never answered: more likely a wrong address than an outage.
 const FIRST_CONTACTS: u32 = 3;
 
-/// When requests are repeated.
-pub(super) fn retries() -> RetryConfig {
+/// When requests are repeated; for at most `patience`, where it is given.
+pub(super) fn retries(patience: Option<Duration>) -> RetryConfig {
     let backoff =
         BackoffConfig { init_backoff: Duration::from_millis(200), max_backoff: Duration::from_secs(20), base: 2.0 };
-    RetryConfig { backoff, max_retries: 30, retry_timeout: KEEP_TRYING }
+    RetryConfig { backoff, max_retries: 30, retry_timeout: patience.unwrap_or(KEEP_TRYING).min(KEEP_TRYING) }
 }
 
 /// Makes the clients of one store.

@@ -10,7 +10,7 @@ use bytes::Bytes;
 
 use super::blob::{BlobKey, BlobType, Located};
 use super::cache::Cache;
-use super::error::VaultError;
+use super::error::{Damage, VaultError};
 use super::handle::Vault;
 use super::id::Id;
 use super::index::{Index, PackContents};
@@ -49,6 +49,19 @@ impl Vault {
             StoreErrorKind::Truncated => VaultError::damaged(object, error),
             _ => error.into(),
         })
+    }
+
+    /// Reads a pack whole from the store and compares it with its name.
+    pub async fn prove_pack(&self, id: &Id) -> Result<(), VaultError> {
+        let object = layout::pack(id);
+        let bytes = self.store().get(&object).await.map_err(|error| match error.kind {
+            StoreErrorKind::Truncated | StoreErrorKind::NotFound => VaultError::damaged(object.as_str(), error),
+            _ => error.into(),
+        })?;
+        match off_thread(move || Id::of(&bytes)).await {
+            found if found == *id => Ok(()),
+            found => Err(VaultError::damaged(object, Damage::NotItsName(found))),
+        }
     }
 
     /// What a pack of `size` bytes says that it holds, without reading all of it.
@@ -92,8 +105,9 @@ impl Vault {
     }
 
     async fn fetch_blob(&self, key: BlobKey, at: &Located) -> Result<Vec<u8>, VaultError> {
-        let sealed = match self.tree_cache(key.kind) {
-            Some(cache) => self.fetch_and_keep(cache, at).await?,
+        let cache = self.tree_cache(key.kind);
+        let sealed = match cache.and_then(|cache| Some((cache, cache.begin_fetch(&at.pack)?))) {
+            Some((cache, _fetching)) => self.fetch_and_keep(cache, at).await?,
             None => self.load_pack_range(&at.pack, range(at)).await?,
         };
         open_blob(self.key(), &key.id, &sealed, at.uncompressed)

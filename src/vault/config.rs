@@ -15,7 +15,7 @@ pub const VERSION: u32 = 2;
 
 /// What the object `config` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Config {
+pub struct Config {
     pub(super) version: u32,
     pub(super) id: String,
     #[serde(serialize_with = "to_hex", deserialize_with = "from_hex")]
@@ -33,7 +33,7 @@ impl Config {
     /// Reads what the object `config` opened to.
     ///
     /// The polynomial is checked even when nothing is cut with it, as stock restic does.
-    pub(super) fn parse(json: &[u8]) -> Result<Self, VaultError> {
+    pub fn parse(json: &[u8]) -> Result<Self, VaultError> {
         let damaged = |why: Damage| VaultError::damaged(CONFIG, why);
         #[derive(Deserialize)]
         struct Version {

@@ -175,6 +175,11 @@ impl VaultError {
         Self::Damaged { object: object.into(), why: why.into() }
     }
 
+    /// An object that is gone, or has not the size that it should have.
+    pub(crate) fn wrong_size(object: impl Into<String>) -> Self {
+        Self::damaged(object, Damage::Content("it is gone, or has another size"))
+    }
+
     /// Something that could not be made or sealed.
     pub fn seal(why: impl Into<Damage>) -> Self {
         Self::Seal(why.into())
@@ -204,6 +209,9 @@ impl VaultError {
             Self::LockLost { .. } => "run it again; what was uploaded is not uploaded twice",
             Self::NewerVersion { .. } => "install a newer drctl",
             Self::OldVersion { .. } => "upgrade it with `restic migrate upgrade_repo_v2`, or restore from it as it is",
+            Self::Damaged { object, .. } if object.starts_with("locks/") => {
+                "make sure that nobody works in the vault, then remove the lock with `drctl unlock --all`"
+            }
             Self::Damaged { .. } => "run `drctl check` to see what it hits, and heal from a copy of the vault",
             Self::NoSuchSnapshot { .. } => "list them with `drctl snapshots`",
             Self::AmbiguousSnapshot { .. } => "give more digits of the id; `drctl snapshots` lists them",

@@ -76,6 +76,9 @@ const MAX_KDF_WORK: u64 = 1 << 26;
 /// Bytes of a salt: stock restic accepts no other length.
 const SALT_LEN: usize = 64;
 
+/// Bytes that are overwritten when they are dropped.
+type Wiped = Zeroizing<Vec<u8>>;
+
 /// Why a key file cannot be opened or made.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
@@ -175,29 +178,46 @@ impl KeyFile {
 
     /// The master key, if `password` opens this file. Takes as long as the file's parameters say.
     pub fn open(&self, password: &Secret) -> Result<MasterKey, KeyError> {
-        if self.kdf != "scrypt" {
-            return Err(KeyError::Malformed("its key derivation is not scrypt"));
-        }
-        let salt = decode(&self.salt)?;
-        let data = decode(&self.data)?;
+        let (salt, data) = self.fields()?;
         let user = derive(password, &salt, self.n, self.r, self.p)?;
         let json = match user.open(&data) {
             Ok(json) => Zeroizing::new(json),
             Err(CryptoError::Unauthentic) => return Err(KeyError::WrongPassword),
             Err(error) => return Err(KeyError::Master(error)),
         };
-        // serde's error would quote what it stumbled over: a part of the key.
-        let sealed: SealedMaster = serde_json::from_slice(&json)
-            .map_err(|_| KeyError::Malformed("the password opens it, to no master key"))?;
-        let mut parts = Zeroizing::new(KeyParts::default());
-        copy_exact(&sealed.encrypt, &mut parts.encrypt)?;
-        copy_exact(&sealed.mac.k, &mut parts.mac_k)?;
-        copy_exact(&sealed.mac.r, &mut parts.mac_r)?;
-        MasterKey::from_parts(parts).map_err(KeyError::Master)
+        decode_master(&json)
+    }
+
+    /// Whether a password can be tried on this file: its parameters are ones that scrypt has and that ask for no more
+    /// memory or time than they may. Costs nothing.
+    pub fn check(&self) -> Result<(), KeyError> {
+        let (salt, _) = self.fields()?;
+        parameters(&salt, self.n, self.r, self.p).map(drop)
+    }
+
+    /// Salt and sealed master key.
+    fn fields(&self) -> Result<(Wiped, Wiped), KeyError> {
+        if self.kdf != "scrypt" {
+            return Err(KeyError::Malformed("its key derivation is not scrypt"));
+        }
+        Ok((decode(&self.salt)?, decode(&self.data)?))
     }
 }
 
-fn derive(password: &Secret, salt: &[u8], n: u32, r: u32, p: u32) -> Result<MasterKey, KeyError> {
+/// Reads the master key that a key file sealed.
+pub fn decode_master(json: &[u8]) -> Result<MasterKey, KeyError> {
+    // serde's error would quote what it stumbled over: a part of the key.
+    let sealed: SealedMaster =
+        serde_json::from_slice(json).map_err(|_| KeyError::Malformed("the password opens it, to no master key"))?;
+    let mut parts = Zeroizing::new(KeyParts::default());
+    copy_exact(&sealed.encrypt, &mut parts.encrypt)?;
+    copy_exact(&sealed.mac.k, &mut parts.mac_k)?;
+    copy_exact(&sealed.mac.r, &mut parts.mac_r)?;
+    MasterKey::from_parts(parts).map_err(KeyError::Master)
+}
+
+/// scrypt's parameters, once it is known that they may be used.
+fn parameters(salt: &[u8], n: u32, r: u32, p: u32) -> Result<Params, KeyError> {
     let malformed = KeyError::Malformed;
     if salt.len() != SALT_LEN {
         return Err(malformed("its salt is not 64 bytes long"));
@@ -212,10 +232,14 @@ fn derive(password: &Secret, salt: &[u8], n: u32, r: u32, p: u32) -> Result<Mast
         return Err(malformed("scrypt would take more memory or time than any tool asks for"));
     }
     let log_n = u8::try_from(n.ilog2()).map_err(|_| malformed("scrypt has no such parameters"))?;
-    let parameters = Params::new(log_n, r, p).map_err(|_| malformed("scrypt has no such parameters"))?;
+    Params::new(log_n, r, p).map_err(|_| malformed("scrypt has no such parameters"))
+}
+
+fn derive(password: &Secret, salt: &[u8], n: u32, r: u32, p: u32) -> Result<MasterKey, KeyError> {
+    let parameters = parameters(salt, n, r, p)?;
     let mut derived = Zeroizing::new([0; 64]);
     scrypt::scrypt(password.expose(), salt, &parameters, &mut *derived)
-        .map_err(|_| malformed("scrypt gives no 64 bytes"))?;
+        .map_err(|_| KeyError::Malformed("scrypt gives no 64 bytes"))?;
     MasterKey::from_derived(&derived).map_err(KeyError::Master)
 }
 
@@ -319,6 +343,7 @@ mod tests {
             change(&mut file);
             let refused = file.open(&Secret::new("x"));
             assert!(matches!(refused, Err(KeyError::Malformed(_) | KeyError::Master(_))), "{i}: {refused:?}");
+            assert!(file.check().is_err() || matches!(refused, Err(KeyError::Master(_))), "{i} could be tried");
         }
     }
 

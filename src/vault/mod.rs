@@ -18,6 +18,7 @@ pub mod layout;
 pub mod lock;
 pub mod pack;
 pub mod polynomial;
+pub mod ranges;
 pub mod settings;
 pub mod snapshot;
 pub mod tree;
@@ -42,6 +43,7 @@ pub use keys::KeyInfo;
 pub use layout::FileType;
 pub use load_index::LoadedIndex;
 pub use open_tree::TreeSource;
+pub(crate) use opening::off_thread;
 pub use opening::{CacheMode, InitOptions, NewChunker, OpenOptions};
 pub use snapshots::Snapshots;
 

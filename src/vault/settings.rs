@@ -55,7 +55,7 @@ pub enum Sharing {
 
 /// What the object `drctl/vault` says.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Settings {
+pub struct Settings {
     version: u32,
     pub(super) created: Timestamp,
     pub(super) chunker: ChunkerSetting,
@@ -93,17 +93,22 @@ impl Settings {
     }
 
     pub(super) fn open(key: &MasterKey, sealed: &[u8]) -> Result<Self, VaultError> {
+        let json = Zeroizing::new(key.open(sealed).map_err(|error| VaultError::damaged(SETTINGS, error))?);
+        Self::parse(&json)
+    }
+
+    /// Reads what the object `drctl/vault` opened to. Refuses versions that are not known, by their number.
+    pub fn parse(json: &[u8]) -> Result<Self, VaultError> {
         let damaged = |why: Damage| VaultError::damaged(SETTINGS, why);
         #[derive(Deserialize)]
         struct Version {
             version: u32,
         }
-        let json = Zeroizing::new(key.open(sealed).map_err(|error| damaged(error.into()))?);
-        let Version { version } = serde_json::from_slice(&json).map_err(|error| damaged(error.into()))?;
+        let Version { version } = serde_json::from_slice(json).map_err(|error| damaged(error.into()))?;
         if version > VERSION {
             return Err(VaultError::NewerVersion { object: SETTINGS, version });
         }
-        serde_json::from_slice(&json).map_err(|error| damaged(error.into()))
+        serde_json::from_slice(json).map_err(|error| damaged(error.into()))
     }
 }
 

@@ -51,7 +51,11 @@ pub fn seal(key: &MasterKey, random: &dyn Random, json: &[u8]) -> Result<Vec<u8>
 
 /// The JSON of a sealed object.
 pub fn open(key: &MasterKey, sealed: &[u8]) -> Result<Vec<u8>, UnpackedError> {
-    let plain = key.open(sealed)?;
+    decode(key.open(sealed)?)
+}
+
+/// The JSON of an unsealed object: decompressed when it is compressed.
+pub fn decode(plain: Vec<u8>) -> Result<Vec<u8>, UnpackedError> {
     match plain.split_first() {
         Some((b'{' | b'[', _)) if plain.len() <= MAX_JSON => Ok(plain),
         Some((b'{' | b'[', _)) => Err(UnpackedError::TooLarge),

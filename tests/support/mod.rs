@@ -7,6 +7,7 @@ pub(crate) mod kill;
 pub(crate) mod peers;
 pub(crate) mod proxy;
 pub(crate) mod s3;
+pub(crate) mod vaults;
 
 /// Numbers that look random and repeat: a failing test prints its seed.
 #[derive(Debug, Clone)]

@@ -4,12 +4,16 @@ use std::path::PathBuf;
 
 use clap::{ArgGroup, Args};
 
-/// Back up files and folders.
+use crate::config::Tier;
+
+/// Back up plans of the configuration, or files and folders.
 #[derive(Debug, Args)]
 #[command(
-    group = ArgGroup::new("source").required(true).multiple(true).args(["path", "files_from", "stdin"]),
+    group = ArgGroup::new("source").required(true).multiple(true).args(["plans", "path", "files_from", "stdin"]),
     after_help = "\
 Examples:
+  drctl backup orders documents
+  drctl backup orders --tier monthly
   drctl backup --path /home --path /etc --exclude '*.tmp' --exclude-caches
   drctl backup --path / --one-file-system --tag full
   drctl backup --files-from list.txt --dry-run
@@ -18,6 +22,12 @@ Examples:
 Patterns follow the rules of .gitignore, anchored at each path. A file that cannot be read is listed, the rest is
 backed up, and the exit code is 3.")]
 pub(crate) struct Backup {
+    /// Run these plans of the configuration now
+    #[arg(value_name = "PLAN", conflicts_with_all = ["path", "files_from", "stdin", "exclude", "exclude_file", "exclude_caches", "one_file_system", "tag", "host", "parent", "force", "time", "dry_run"])]
+    pub(crate) plans: Vec<String>,
+    /// Have the plans' snapshots serve this tier; may be repeated [default: daily]
+    #[arg(long, value_name = "TIER", requires = "plans")]
+    pub(crate) tier: Vec<TierName>,
     /// Back up this file or folder; may be repeated
     #[arg(short, long, value_name = "DIR")]
     pub(crate) path: Vec<PathBuf>,
@@ -63,4 +73,25 @@ pub(crate) struct Backup {
     /// Show what would be done, upload nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,
+}
+
+/// A tier, as it is typed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub(crate) enum TierName {
+    /// Kept like a day's.
+    Daily,
+    /// Kept like a week's.
+    Weekly,
+    /// Kept like a month's.
+    Monthly,
+}
+
+impl From<TierName> for Tier {
+    fn from(name: TierName) -> Self {
+        match name {
+            TierName::Daily => Self::Daily,
+            TierName::Weekly => Self::Weekly,
+            TierName::Monthly => Self::Monthly,
+        }
+    }
 }

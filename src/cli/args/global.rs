@@ -21,7 +21,7 @@ pub(crate) struct Global {
     /// Take a key file that others can read, even for writing
     #[arg(long, global = true, help_heading = VAULT, hide_short_help = true)]
     pub(crate) allow_shared_key: bool,
-    /// Read vaults and plans from this file [env: DRCTL_CONFIG; otherwise ./drctl.toml or /etc/drctl/drctl.toml, whichever is there]
+    /// Read vaults and plans from this file [env: DRCTL_CONFIG; otherwise the first that is there of ./drctl.toml, $XDG_CONFIG_HOME/drctl/drctl.toml, /etc/drctl/drctl.toml]
     #[arg(long, global = true, value_name = "FILE", help_heading = VAULT)]
     pub(crate) config: Option<PathBuf>,
 
@@ -73,6 +73,9 @@ pub(crate) struct StoreArgs {
     /// Reach the store through this proxy
     #[arg(long, global = true, value_name = "URL", help_heading = STORE, hide_short_help = true)]
     pub(crate) proxy: Option<String>,
+    /// Stop repeating a request that fails after this long ("30s"); five minutes unless given, and at most
+    #[arg(long, global = true, value_name = "DURATION", help_heading = STORE, hide_short_help = true)]
+    pub(crate) give_up_after: Option<Span>,
     /// Upload at most so many bytes a second ("10MiB")
     #[arg(long, global = true, value_name = "RATE", help_heading = STORE, hide_short_help = true)]
     pub(crate) limit_upload: Option<Rate>,

@@ -3,8 +3,10 @@
 //! Only shapes and their texts are here. What a command does is in the file of the same name one folder up.
 
 pub(crate) mod backup;
+pub(crate) mod catalog;
 pub(crate) mod check;
 pub(crate) mod completions;
+pub(crate) mod config;
 pub(crate) mod diff;
 pub(crate) mod dump;
 pub(crate) mod find;
@@ -15,9 +17,13 @@ pub(crate) mod key;
 pub(crate) mod ls;
 pub(crate) mod man;
 pub(crate) mod prune;
+pub(crate) mod replicate;
 pub(crate) mod restore;
+pub(crate) mod retention;
 pub(crate) mod select;
+pub(crate) mod serve;
 pub(crate) mod snapshots;
+pub(crate) mod status;
 pub(crate) mod unlock;
 
 use clap::{Parser, Subcommand};
@@ -80,10 +86,22 @@ pub(crate) enum Command {
     Restore(restore::Restore),
     /// Check that a vault is whole.
     Check(check::Check),
+    /// Copy snapshots to another vault.
+    Replicate(replicate::Replicate),
     /// Remove snapshots.
     Forget(forget::Forget),
     /// Delete what no snapshot needs any more.
     Prune(prune::Prune),
+    /// Explain what each plan keeps and drops, and drop it.
+    Retention(retention::Retention),
+    /// Show promises beside what is known of each plan.
+    Status(status::Status),
+    /// Run plans when they are due.
+    Serve(serve::Serve),
+    /// Check and show the configuration.
+    Config(config::Config),
+    /// Rebuild the local catalog.
+    Catalog(catalog::Catalog),
     /// Print the completions for a shell.
     Completions(completions::Completions),
     /// Print the manual page.

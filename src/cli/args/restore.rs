@@ -25,6 +25,9 @@ pub(crate) struct Restore {
     /// The newest snapshot taken at this time or before ("2026-11-20 13:00", "2h ago")
     #[arg(long, value_name = "TIME")]
     pub(crate) at: Option<String>,
+    /// Let snapshots count for "latest" that no signed record vouches for, too
+    #[arg(long)]
+    pub(crate) unsigned: bool,
     /// Restore beneath this folder
     #[arg(short = 't', long, value_name = "DIR")]
     pub(crate) to: Option<PathBuf>,

@@ -27,6 +27,9 @@ pub(crate) struct Latest {
     /// As of this time: the newest snapshot taken then or before ("2026-11-20 13:00", "2h ago")
     #[arg(long, value_name = "TIME", help_heading = "Which snapshots")]
     pub(crate) at: Option<String>,
+    /// Let snapshots count that no signed record vouches for, too
+    #[arg(long, help_heading = "Which snapshots")]
+    pub(crate) unsigned: bool,
 }
 
 impl From<&Filter> for look::Filter {

@@ -1,14 +1,7 @@
 //! Objectives against the vaults that would be left.
-//!
-//! What survives:
-//! - the loss of the *host*: every vault but those on a local path that names no region;
-//! - the loss of the *region*: vaults that name another region than the plan's own vault does;
-//! - an *attack*: vaults behind a network with credentials other than the plan's own vault's. Whether those may delete is
-//!   for the store's policy to say; it cannot be seen from here.
 
 use super::{Checks, SINCE, Subject};
 use crate::config::Severity;
-use crate::config::vault::VaultConfig;
 use crate::objective::{Disaster, Objective};
 use crate::units::Span;
 
@@ -75,7 +68,7 @@ impl Checks<'_> {
         let copies =
             subject.plan.copies.iter().filter_map(|copy| Some((self.config.vaults.get(&copy.vault)?, copy.max_lag)));
         let all = std::iter::once((own, Span::ZERO)).chain(copies);
-        all.filter(|(vault, _)| survives(disaster, own, vault)).map(|(_, lag)| lag).min()
+        all.filter(|(vault, _)| vault.survives(disaster, own)).map(|(_, lag)| lag).min()
     }
 
     fn nothing_left(&mut self, subject: &Subject<'_>, disaster: Disaster, path: &str, verb: &str) {
@@ -102,16 +95,5 @@ fn lost(disaster: Disaster) -> &'static str {
         Disaster::Host => "the host",
         Disaster::Region => "the region",
         Disaster::Attack => "all that the host can delete",
-    }
-}
-
-fn survives(disaster: Disaster, own: &VaultConfig, vault: &VaultConfig) -> bool {
-    match disaster {
-        Disaster::Host => !vault.dies_with_host(),
-        Disaster::Region => match (&own.region, &vault.region) {
-            (Some(lost), Some(region)) => lost != region,
-            (None, _) | (_, None) => false,
-        },
-        Disaster::Attack => !vault.is_local() && vault.credentials != own.credentials,
     }
 }

@@ -26,6 +26,8 @@ use std::time::Duration;
 
 use tempfile::NamedTempFile;
 
+pub use self::packs::Fetching;
+
 use self::packs::Packs;
 use super::id::Id;
 use crate::units::ByteSize;
@@ -71,10 +73,15 @@ impl Cache {
         Ok(Self { index, packs: Packs::new(packs, limit), new, read_only: AtomicBool::new(false) })
     }
 
+    /// False after a write has failed.
+    fn is_writable(&self) -> bool {
+        !self.read_only.load(Ordering::Relaxed)
+    }
+
     /// Puts a file in its place, whole or not at all. `fill` writes it. Nothing when it could not be written; the cache
     /// is then only read.
     fn put(&self, place: &Path, fill: impl FnOnce(&mut File) -> io::Result<()>) -> Option<File> {
-        if self.read_only.load(Ordering::Relaxed) {
+        if !self.is_writable() {
             return None;
         }
         let write = || {

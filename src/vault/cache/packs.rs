@@ -6,7 +6,7 @@ use std::io::Write;
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::SystemTime;
 
 use bytes::Bytes;
@@ -15,6 +15,9 @@ use rustix::fs::{Timespec, Timestamps, UTIME_NOW, UTIME_OMIT, futimens};
 use super::{Cache, make_folder, remove};
 use crate::units::ByteSize;
 use crate::vault::Id;
+
+/// Packs fetched whole at the same time, each held in memory; whoever comes late reads a range.
+const FETCHES: usize = 4;
 
 #[derive(Debug)]
 pub(super) struct Packs {
@@ -29,11 +32,18 @@ struct State {
     size: Option<u64>,
     /// Packs that this process has marked as used: once is enough.
     used: HashSet<Id>,
+    /// Packs that are being fetched from the vault.
+    fetching: HashSet<Id>,
 }
 
 impl Packs {
     pub(super) fn new(folder: PathBuf, limit: ByteSize) -> Self {
         Self { folder, limit, state: Mutex::default() }
+    }
+
+    /// Each change is whole before anything can panic.
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(super) fn place(&self, id: &Id) -> PathBuf {
@@ -43,7 +53,7 @@ impl Packs {
 
     /// Marks a pack as used just now, so that it stays when room is made.
     fn touch(&self, id: &Id, file: &File) {
-        let first = self.state.lock().unwrap_or_else(PoisonError::into_inner).used.insert(*id);
+        let first = self.state().used.insert(*id);
         let now = Timespec { tv_sec: 0, tv_nsec: UTIME_NOW };
         let same = Timespec { tv_sec: 0, tv_nsec: UTIME_OMIT };
         if first && let Err(error) = futimens(file, &Timestamps { last_access: same, last_modification: now }) {
@@ -53,7 +63,7 @@ impl Packs {
 
     /// Counts `bytes` more, and removes old packs when there are too many: down to nine tenths, so that it is rare.
     fn make_room(&self, bytes: u64) {
-        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut state = self.state();
         let size = state.size.map_or_else(|| self.kept().iter().map(|pack| pack.size).sum(), |size| size + bytes);
         state.size = Some(size);
         if size <= self.limit.0 {
@@ -82,6 +92,19 @@ impl Packs {
     }
 }
 
+/// A pack is being fetched until this is dropped.
+#[derive(Debug)]
+pub struct Fetching<'a> {
+    packs: &'a Packs,
+    id: Id,
+}
+
+impl Drop for Fetching<'_> {
+    fn drop(&mut self) {
+        self.packs.state().fetching.remove(&self.id);
+    }
+}
+
 struct Kept {
     path: PathBuf,
     size: u64,
@@ -93,13 +116,24 @@ impl Cache {
     /// [`Cache::forget_pack`] when they turn out to be damaged, and fetch them from the vault.
     pub fn pack_range(&self, id: &Id, range: Range<u64>) -> Option<Bytes> {
         let file = File::open(self.packs.place(id)).ok()?;
-        if range.start > range.end || file.metadata().ok()?.len() < range.end {
+        if file.metadata().ok()?.len() < range.end {
+            // Torn by a power cut, as nothing is synced: out of the way, so that it is fetched again.
+            self.forget_pack(id);
             return None;
         }
-        let mut bytes = vec![0; usize::try_from(range.end - range.start).ok()?];
+        let mut bytes = vec![0; usize::try_from(range.end.checked_sub(range.start)?).ok()?];
         file.read_exact_at(&mut bytes, range.start).ok()?;
         self.packs.touch(id, &file);
         Some(bytes.into())
+    }
+
+    /// Leave to fetch a whole pack, to be kept. Nothing when another task is at it, or enough others are being fetched, or
+    /// nothing can be kept any more.
+    pub fn begin_fetch(&self, id: &Id) -> Option<Fetching<'_>> {
+        let mut state = self.packs.state();
+        let free = state.fetching.len() < FETCHES && self.is_writable();
+        // Made only when it is true: dropping one takes the lock.
+        (free && state.fetching.insert(*id)).then(|| Fetching { packs: &self.packs, id: *id })
     }
 
     /// Keeps a whole pack. One larger than all that may be kept is not.

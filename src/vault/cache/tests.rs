@@ -125,13 +125,33 @@ fn packs_are_read_by_range_until_they_are_forgotten() {
     cache.store_pack(&id(1), b"0123456789");
     assert_eq!(cache.pack_range(&id(1), 3..6).unwrap(), "345");
     assert_eq!(fixture.cache().pack_range(&id(1), 0..10).unwrap(), "0123456789");
-    for range in [0..11, 11..11, u64::MAX - 1..u64::MAX] {
-        assert_eq!(cache.pack_range(&id(1), range.clone()), None, "{range:?}");
-    }
     assert_eq!(cache.pack_range(&id(2), 0..1), None);
     cache.forget_pack(&id(1));
     cache.forget_pack(&id(1));
     assert_eq!(cache.pack_range(&id(1), 3..6), None);
+}
+
+#[test]
+fn a_pack_that_is_too_short_is_out_of_the_way() {
+    let fixture = Fixture::new();
+    let cache = fixture.cache();
+    for range in [0..11, 11..12, u64::MAX - 1..u64::MAX] {
+        cache.store_pack(&id(1), b"0123456789");
+        assert_eq!(cache.pack_range(&id(1), range.clone()), None, "{range:?}");
+        assert!(!cache.packs.place(&id(1)).exists(), "{range:?}");
+    }
+}
+
+#[test]
+fn a_pack_is_fetched_by_one_and_few_at_a_time() {
+    let fixture = Fixture::new();
+    let cache = fixture.cache();
+    let first = cache.begin_fetch(&id(1));
+    assert!(first.is_some() && cache.begin_fetch(&id(1)).is_none());
+    let others: Vec<_> = (2..9).filter_map(|n| cache.begin_fetch(&id(n))).collect();
+    assert_eq!(others.len(), 3);
+    drop(first);
+    assert!(cache.begin_fetch(&id(1)).is_some());
 }
 
 fn set_age(cache: &Cache, n: u64, days: u64) {

@@ -56,8 +56,14 @@ pub fn header_len(trailer: [u8; 4], pack_size: u64) -> Result<u32, PackError> {
 
 /// Reads the sealed header of pack `id`, which has `pack_size` bytes: its blobs, in the order in which they lie.
 pub fn parse_header(key: &MasterKey, id: Id, sealed: &[u8], pack_size: u64) -> Result<PackContents, PackError> {
-    let plain = key.open(sealed)?;
-    let mut rest = plain.as_slice();
+    decode_header(id, &key.open(sealed)?, pack_size)
+}
+
+/// Reads the unsealed header of pack `id`, which has `pack_size` bytes.
+///
+/// Fails unless every entry is of a known kind and a possible length, and all blobs and the header together fill the pack.
+pub fn decode_header(id: Id, plain: &[u8], pack_size: u64) -> Result<PackContents, PackError> {
+    let mut rest = plain;
     let mut blobs = Vec::with_capacity(rest.len() / PLAIN_ENTRY);
     let mut offset = 0u32;
     while let Some((kind, tail)) = rest.split_first() {
@@ -85,7 +91,7 @@ pub fn parse_header(key: &MasterKey, id: Id, sealed: &[u8], pack_size: u64) -> R
     if blobs.is_empty() {
         return Err(PackError::Header("it lists nothing"));
     }
-    if u64::from(offset) + (sealed.len() + TRAILER) as u64 != pack_size {
+    if u64::from(offset) + (plain.len() + OVERHEAD + TRAILER) as u64 != pack_size {
         return Err(PackError::Header("the blobs it lists do not fill the pack"));
     }
     Ok(PackContents { id, blobs })

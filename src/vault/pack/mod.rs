@@ -14,7 +14,7 @@ mod worth;
 use std::num::NonZeroU32;
 
 pub use build::{AddedBlob, FinishedPack, PackBuilder};
-pub use header::{header_len, implied_size, parse_header, read_header};
+pub use header::{decode_header, header_len, implied_size, parse_header, read_header};
 pub use open::{BlobReader, Opener, open_blob};
 pub use seal::Sealer;
 

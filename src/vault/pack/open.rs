@@ -26,6 +26,11 @@ pub fn open_blob(
     open(key, &mut DCtx::create(), expect, sealed, uncompressed)
 }
 
+/// Plaintexts beyond this many bytes are verified as they are decompressed, not held.
+const HELD: u32 = 16 << 20;
+/// Bytes decompressed at a time when a plaintext is not held.
+const STEP: usize = 128 << 10;
+
 /// Opens blobs for one thread: owns a decompression context that is reused.
 pub struct Opener {
     key: Arc<MasterKey>,
@@ -48,6 +53,26 @@ impl Opener {
     pub fn open(&mut self, expect: &Id, sealed: &[u8], uncompressed: Option<NonZeroU32>) -> Result<Vec<u8>, PackError> {
         open(&self.key, &mut self.context, expect, sealed, uncompressed)
     }
+
+    /// Opens a sealed blob, verifies its plaintext, and returns what was sealed, compressed as it is: to be sealed anew
+    /// under another key ([`PackBuilder::add_payload`](super::PackBuilder::add_payload)).
+    pub fn open_payload(
+        &mut self,
+        expect: &Id,
+        sealed: &[u8],
+        uncompressed: Option<NonZeroU32>,
+    ) -> Result<Vec<u8>, PackError> {
+        if uncompressed.is_some_and(|len| len.get() > HELD) {
+            return BlobReader::open(&self.key, expect, sealed, uncompressed)?.into_payload();
+        }
+        check_lengths(sealed.len(), uncompressed)?;
+        let payload = self.key.open(sealed)?;
+        match uncompressed {
+            None => verify(expect, &payload)?,
+            Some(len) => verify(expect, &inflate(&mut self.context, &payload, len)?)?,
+        }
+        Ok(payload)
+    }
 }
 
 fn open(
@@ -61,21 +86,25 @@ fn open(
     let payload = key.open(sealed)?;
     let plain = match uncompressed {
         None => payload,
-        Some(len) => {
-            let declared = len.get() as usize;
-            let mut plain = Vec::with_capacity(declared);
-            let found = match context.decompress(&mut plain, &payload) {
-                Ok(found) => found,
-                Err(code) => return Err(PackError::Zstd(get_error_name(code))),
-            };
-            if found != declared {
-                return Err(PackError::WrongLength { declared: declared as u64, found: found as u64 });
-            }
-            plain
-        }
+        Some(len) => inflate(context, &payload, len)?,
     };
-    match Id::of(&plain) {
-        found if found == *expect => Ok(plain),
+    verify(expect, &plain)?;
+    Ok(plain)
+}
+
+fn inflate(context: &mut DCtx<'static>, payload: &[u8], len: NonZeroU32) -> Result<Vec<u8>, PackError> {
+    let declared = len.get() as usize;
+    let mut plain = Vec::with_capacity(declared);
+    match context.decompress(&mut plain, payload) {
+        Ok(found) if found == declared => Ok(plain),
+        Ok(found) => Err(PackError::WrongLength { declared: declared as u64, found: found as u64 }),
+        Err(code) => Err(PackError::Zstd(get_error_name(code))),
+    }
+}
+
+fn verify(expect: &Id, plain: &[u8]) -> Result<(), PackError> {
+    match Id::of(plain) {
+        found if found == *expect => Ok(()),
         found => Err(PackError::NotItsId { expected: *expect, found }),
     }
 }
@@ -129,6 +158,22 @@ impl BlobReader {
             }
         };
         Ok(Self { plain, hash: Sha256::new(), expect: *expect, declared, found: 0 })
+    }
+
+    /// Reads and verifies all of it, and returns what was sealed, compressed as it is.
+    fn into_payload(mut self) -> Result<Vec<u8>, PackError> {
+        let mut piece = vec![0; STEP];
+        loop {
+            match self.read(&mut piece) {
+                Ok(0) => break,
+                Ok(_) => {}
+                Err(error) => return Err(error.downcast().unwrap_or_else(PackError::Source)),
+            }
+        }
+        Ok(match self.plain {
+            Plain::Stored(payload) => payload.into_inner(),
+            Plain::Compressed(decoder) => decoder.finish().into_inner(),
+        })
     }
 
     fn end(&self) -> Result<usize, PackError> {

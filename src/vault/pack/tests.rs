@@ -114,6 +114,34 @@ fn blobs_move_between_packs_sealed_or_as_payload() {
 }
 
 #[test]
+fn a_payload_is_verified_and_sealed_under_another_key_as_it_is() {
+    let other = Arc::new(MasterKey::generate(&Seeded::new(77)).unwrap());
+    let mut theirs = Sealer::new(other.clone(), Arc::new(Seeded::new(3)), 3);
+    let mut opener = Opener::new(Arc::new(key()));
+    // The last one is verified as it is decompressed, not held.
+    for plain in [text(5000), random(5000, 1), text(17 << 20)] {
+        let (_, pack) = one(BlobType::Data, &plain);
+        let (id, at) = pack.blobs[0];
+        let payload = opener.open_payload(&id, sealed_of(&pack, 0), at.uncompressed).unwrap();
+        let mut copy = PackBuilder::new(BlobType::Data);
+        copy.add_payload(&mut theirs, id, &payload, at.uncompressed).unwrap();
+        let copy = copy.finish(&theirs).unwrap();
+        assert_eq!(copy.blobs[0].1.length, at.length, "not compressed again");
+        assert_eq!(open_blob(&other, &id, sealed_of(&copy, 0), at.uncompressed).unwrap(), plain);
+
+        let wrong = Id::of(b"another");
+        let refused = opener.open_payload(&wrong, sealed_of(&pack, 0), at.uncompressed);
+        assert!(matches!(refused, Err(PackError::NotItsId { .. })), "{refused:?}");
+        let short = at.uncompressed.map(|len| len.get() - 1).and_then(NonZeroU32::new);
+        let refused = opener.open_payload(&id, sealed_of(&pack, 0), short);
+        assert!(short.is_none() || matches!(refused, Err(PackError::WrongLength { .. } | PackError::Zstd(_))));
+        let mut broken = sealed_of(&pack, 0).to_vec();
+        broken[20] ^= 1;
+        assert!(matches!(opener.open_payload(&id, &broken, at.uncompressed), Err(PackError::Crypto(_))));
+    }
+}
+
+#[test]
 fn a_pack_takes_in_another_without_opening_it() {
     let (plain, other) = (text(5000), text(900));
     let mut sealer = sealer();

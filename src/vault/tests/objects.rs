@@ -288,9 +288,11 @@ async fn damage_in_the_cache_is_mended_from_the_vault() {
     let plain = vault.load_blob(&index, BlobKey::tree(tree)).await.unwrap();
     let cached = dir.path().join(vault.id()).join(layout::pack(&contents.id).replacen("data", "packs", 1));
     let whole = std::fs::read(&cached).unwrap();
-    std::fs::write(&cached, vec![0; whole.len()]).unwrap();
-    assert_eq!(vault.load_blob(&index, BlobKey::tree(tree)).await.unwrap(), plain);
-    assert_eq!(std::fs::read(&cached).unwrap(), whole);
+    for damaged in [vec![0; whole.len()], whole[..20].to_vec(), Vec::new()] {
+        std::fs::write(&cached, &damaged).unwrap();
+        assert_eq!(vault.load_blob(&index, BlobKey::tree(tree)).await.unwrap(), plain);
+        assert_eq!(std::fs::read(&cached).unwrap(), whole, "{} bytes", damaged.len());
+    }
 }
 
 #[tokio::test]

@@ -1,0 +1,78 @@
+//! `drctl backup PLAN...`: runs plans of the configuration by hand.
+
+use std::sync::Arc;
+
+use serde_json::json;
+
+use super::args::backup::Backup;
+use super::context::Context;
+use super::error::Failure;
+use super::escape;
+use super::exit::Exit;
+use super::planned::word;
+use crate::config::Tier;
+use crate::record::Status;
+use crate::service::{Job, Ran, ServiceError};
+use crate::units::ByteSize;
+
+/// Runs the plans, one after the other. One that fails does not stop the next.
+pub(crate) async fn run(args: &Backup, context: &Context) -> Result<Exit, Failure> {
+    let bar = Arc::new(context.bar());
+    let service = context.service(bar.clone(), context.stop.cancel())?;
+    let mut tiers: Vec<Tier> = args.tier.iter().map(|tier| Tier::from(*tier)).collect();
+    if tiers.is_empty() {
+        // A snapshot without a tier would never be dropped.
+        tiers.push(Tier::Daily);
+    }
+    tiers.sort_unstable();
+    tiers.dedup();
+    let mut jobs = Vec::new();
+    for name in &args.plans {
+        let (plan, _) = service.plan(name).map_err(Failure::of)?;
+        jobs.push(Job { plan: plan.clone(), due: None, tiers: tiers.clone() });
+    }
+    service.recover().map_err(Failure::of)?;
+    let mut ran = Vec::new();
+    for job in jobs {
+        let plan = job.plan.clone();
+        let busy = service.catalog().history(service.host(), plan.as_str()).map_err(Failure::of)?.running_since;
+        if busy.is_some() {
+            return Err(Failure::of(ServiceError::Busy(plan)));
+        }
+        ran.extend(Box::pin(service.run(job)).await.map_err(Failure::of)?);
+    }
+    bar.done();
+    show(&ran, context)?;
+    if context.stop.is_requested() {
+        return Ok(Exit::Interrupted);
+    }
+    Ok(match ran.iter().map(|run| run.status).max() {
+        None | Some(Status::Ok) => Exit::Done,
+        Some(Status::Partial) => Exit::Partial,
+        Some(Status::Failed) => Exit::Failed,
+    })
+}
+
+fn show(ran: &[Ran], context: &Context) -> Result<(), Failure> {
+    context.out.result(&json!({ "runs": ran }), |out| {
+        for run in ran {
+            let tiers: Vec<&str> = run.tiers.iter().map(|tier| tier.name()).collect();
+            write!(out, "{}: {}", run.plan, word(run.status))?;
+            match (&run.snapshot, &run.summary) {
+                (Some(id), Some(done)) => writeln!(
+                    out,
+                    ", snapshot {} for {}, {} in all, {} uploaded",
+                    id.short(),
+                    tiers.join(", "),
+                    ByteSize(done.bytes_total),
+                    ByteSize(done.bytes_uploaded)
+                )?,
+                _ => writeln!(out, " after {} tries", run.tries)?,
+            }
+            for problem in run.problems.iter().take(20) {
+                writeln!(out, "  {}: {}", escape::text(&problem.what), escape::text(&problem.why))?;
+            }
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,357 @@
+//! Bad input gets an error that names the thing, the cause and the way out, and changes nothing.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::io::{Read, Write};
+use std::net::{SocketAddr, TcpListener};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use drctl::vault::lock::LockKind;
+use rustls::pki_types::pem::PemObject;
+use rustls::pki_types::{CertificateDer, PrivateKeyDer};
+use serde_json::Value;
+
+use crate::support::house::{Call, House, Outcome};
+use crate::support::vaults::{cheap_vault, files, open};
+
+/// A vault with two snapshots of a small source.
+struct Scene {
+    house: House,
+    source: PathBuf,
+    vault: PathBuf,
+}
+
+/// The content of every file below a folder.
+fn picture(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    files(folder).into_keys().map(|path| (path.clone(), fs::read(folder.join(path)).unwrap())).collect()
+}
+
+impl Scene {
+    fn new() -> Self {
+        let house = House::new();
+        let (source, vault) = (house.path("work/source"), cheap_vault(&house.path("vault")));
+        fs::create_dir(&source).unwrap();
+        fs::write(source.join("file"), "content").unwrap();
+        let scene = Self { house, source, vault };
+        for _ in 0..2 {
+            scene.call(&["backup", "--force", "--path"]).arg(&scene.source).ok();
+        }
+        scene
+    }
+
+    fn call(&self, args: &[&str]) -> Call {
+        self.house.drctl(["--vault"]).arg(&self.vault).args(args)
+    }
+
+    /// Runs a call twice, for people and for programs: both end with `code`; message and causes contain all of `names`,
+    /// and the hint contains `way_out`. Nothing in the house's vault, source and work folder changes.
+    #[track_caller]
+    fn refuses(&self, make: impl Fn() -> Call, code: i32, names: &[&str], way_out: &str) {
+        let before = (picture(&self.vault), picture(&self.house.path("work")));
+        let human = make().ends(code);
+        let program = make().arg("--json").ends(code);
+        assert!(before == (picture(&self.vault), picture(&self.house.path("work"))), "something changed: {human}");
+        let error = error(&program);
+        assert_eq!(error["exit_code"], code);
+        let causes = error["causes"].as_array().unwrap().iter().map(|cause| cause.as_str().unwrap());
+        let text = std::iter::once(error["message"].as_str().unwrap()).chain(causes).collect::<Vec<_>>().join(": ");
+        let hint = error["hint"].as_str().unwrap_or_default();
+        for name in names {
+            assert!(text.contains(name), "{name:?} is not in {text:?}");
+            assert!(human.stderr.contains(name), "{name:?} is not in {human}");
+        }
+        assert!(hint.contains(way_out) || text.contains(way_out), "{way_out:?} is neither in {hint:?} nor in {text:?}");
+        for outcome in [&human, &program] {
+            assert!(outcome.stdout.is_empty(), "an error is no result: {outcome}");
+            assert!(!outcome.stderr.contains("panicked") && !outcome.stderr.contains(House::PASSWORD), "{outcome}");
+        }
+    }
+}
+
+fn error(outcome: &Outcome) -> Value {
+    let line = outcome.stderr.lines().rev().find(|line| line.starts_with("{\"error\""));
+    let document: Value = serde_json::from_str(line.unwrap_or_else(|| panic!("no error: {outcome}"))).unwrap();
+    document["error"].clone()
+}
+
+#[test]
+fn a_vault_that_is_not_there_already_there_or_not_opened_by_the_key() {
+    let scene = Scene::new();
+    let none = scene.house.path("work/none");
+    for args in [&["snapshots"][..], &["check"], &["restore", "latest", "--to", "out"], &["backup", "--path", "source"]]
+    {
+        let make = || scene.house.drctl(args).arg("--vault").arg(&none);
+        scene.refuses(make, 10, &[none.to_str().unwrap(), "find a vault"], "drctl init");
+        assert!(!none.exists());
+    }
+    scene.refuses(|| scene.call(&["init"]), 1, &["there is one already"], "another address");
+}
+
+#[test]
+fn a_wrong_key() {
+    let scene = Scene::new();
+    let wrong = scene.house.path("wrong");
+    fs::write(&wrong, "guess").unwrap();
+    fs::set_permissions(&wrong, PermissionsExt::from_mode(0o600)).unwrap();
+    for args in [&["snapshots"][..], &["backup", "--path", "source"], &["restore", "latest", "--to", "out"]] {
+        let make = || scene.call(args).arg("--key-file").arg(&wrong);
+        scene.refuses(make, 12, &[scene.vault.to_str().unwrap(), "fits none of 1"], "which key file");
+    }
+    let missing = || scene.call(&["snapshots", "--key-file", "nowhere"]);
+    scene.refuses(missing, 2, &["nowhere", "No such file"], "--key-file");
+    fs::write(&wrong, "").unwrap();
+    scene.refuses(|| scene.call(&["snapshots"]).arg("--key-file").arg(&wrong), 2, &["wrong", "empty"], "");
+}
+
+#[test]
+fn a_key_file_that_others_can_read_is_refused_for_writers_only() {
+    let scene = Scene::new();
+    let key = scene.house.key_file();
+    fs::set_permissions(&key, PermissionsExt::from_mode(0o644)).unwrap();
+    let name = key.to_str().unwrap();
+    let id = scene.call(&["snapshots", "--json"]).ok().json()["snapshots"][0]["id"].as_str().unwrap().to_owned();
+    for args in [&["backup", "--path", "source"][..], &["forget", &id], &["prune"]] {
+        scene.refuses(|| scene.call(args), 2, &[name, "open to everyone (mode 0644)"], "chmod 600");
+    }
+    let restored = scene.call(&["restore", "latest", "--to", "out"]).ok();
+    assert!(restored.stderr.contains("warning") && restored.stderr.contains("open to everyone"), "{restored}");
+    let allowed = scene.call(&["backup", "--path", "source", "--allow-shared-key"]).ok();
+    assert!(allowed.stderr.contains("open to everyone"), "{allowed}");
+}
+
+#[test]
+fn paths_times_and_ids_that_fit_nothing() {
+    let scene = Scene::new();
+    let backup = || scene.call(&["backup", "--path", "source", "--path", "not/there"]);
+    scene.refuses(backup, 1, &["work/not/there", "No such file"], "");
+    let list = || scene.call(&["backup", "--files-from", "no list"]);
+    scene.refuses(list, 1, &["no list", "No such file"], "");
+    for time in ["yesterdy", "2026-13-01", "-3h"] {
+        let restore = || scene.call(&["restore", "latest", "--to", "out", &format!("--at={time}")]);
+        scene.refuses(restore, 2, &[time, "is not a time"], "2h ago");
+        scene.refuses(|| scene.call(&["backup", "--path", "source", &format!("--time={time}")]), 2, &[time], "2h ago");
+    }
+    let early = || scene.call(&["restore", "latest", "--to", "out", "--at", "2001-01-01"]);
+    scene.refuses(early, 1, &["of 2 snapshots none fits", "2001"], "drctl snapshots");
+
+    let snapshots = scene.call(&["snapshots", "--json"]).ok().json();
+    let ids: Vec<&str> =
+        snapshots["snapshots"].as_array().unwrap().iter().map(|it| it["id"].as_str().unwrap()).collect();
+    let none = ["00000000", "ffffffff"].into_iter().find(|no| !ids.iter().any(|id| id.starts_with(no))).unwrap();
+    let call = || scene.call(&["restore", none, "--to", "out"]);
+    scene.refuses(call, 1, &[none, "find a snapshot"], "drctl snapshots");
+    scene.refuses(|| scene.call(&["forget", none]), 1, &[none], "drctl snapshots");
+    scene.refuses(|| scene.call(&["ls", "latest:/nowhere"]), 1, &["/nowhere"], "drctl ls");
+    scene.refuses(|| scene.call(&["restore", "latest:/nowhere", "--to", "out"]), 1, &["/nowhere"], "drctl ls");
+}
+
+#[test]
+fn an_id_that_fits_several() {
+    let scene = Scene::new();
+    // Seventeen snapshots, and sixteen digits that an id may begin with.
+    for _ in 0..15 {
+        scene.call(&["backup", "--quiet", "--path"]).arg(&scene.source).ok();
+    }
+    let mut count = BTreeMap::new();
+    for snapshot in scene.call(&["snapshots", "--json"]).ok().json()["snapshots"].as_array().unwrap() {
+        *count.entry(snapshot["id"].as_str().unwrap()[..1].to_owned()).or_insert(0) += 1;
+    }
+    let (digit, fits) = count.into_iter().max_by_key(|(_, fits)| *fits).unwrap();
+    let names = [&*format!("choose among {fits} snapshots"), &*format!("{digit:?}")];
+    scene.refuses(|| scene.call(&["forget", &digit]), 1, &names, "more digits");
+}
+
+#[test]
+fn targets_that_are_missing_or_not_empty() {
+    let scene = Scene::new();
+    scene.refuses(|| scene.call(&["restore", "latest"]), 2, &["where to restore to"], "--to DIR");
+    scene.refuses(|| scene.call(&["restore", "latest", "--to", "source"]), 2, &["source", "not empty"], "--overwrite");
+    let mirror = || scene.call(&["restore", "latest", "--to", "source", "--delete"]);
+    scene.refuses_usage(mirror, &["--overwrite"]);
+    let file = || scene.call(&["restore", "latest", "--to", "source/file"]);
+    scene.refuses(file, 1, &["source/file"], "");
+}
+
+#[test]
+fn flags_that_nobody_knows() {
+    let scene = Scene::new();
+    scene.refuses_usage(|| scene.call(&["backup", "--pth", "source"]), &["--pth", "--path"]);
+    scene.refuses_usage(|| scene.call(&["snapshot"]), &["snapshot", "snapshots"]);
+    scene.refuses_usage(|| scene.call(&["backup"]), &["--path"]);
+    scene.refuses_usage(|| scene.call(&["check", "--read-data-subset", "0%"]), &["more than 0%"]);
+    scene.refuses_usage(|| scene.call(&["backup", "--path", "source", "--limit-upload", "fast"]), &["fast"]);
+    scene.refuses(|| scene.house.drctl(["snapshots"]), 2, &["no vault was given"], "--vault");
+    scene.refuses(|| scene.house.drctl(["snapshots", "--vault", "primray"]), 2, &["primray"], "./primray");
+}
+
+impl Scene {
+    /// Refused before anything is tried: code 2, and standard error contains all of `names`.
+    #[track_caller]
+    fn refuses_usage(&self, make: impl Fn() -> Call, names: &[&str]) {
+        let before = (picture(&self.vault), picture(&self.house.path("work")));
+        let outcome = make().ends(2);
+        assert!(before == (picture(&self.vault), picture(&self.house.path("work"))), "something changed: {outcome}");
+        for name in names {
+            assert!(outcome.stderr.contains(name), "{name:?} is not in {outcome}");
+        }
+    }
+}
+
+#[test]
+fn a_vault_that_others_have_locked() {
+    let scene = Scene::new();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build().unwrap();
+    let held = runtime.block_on(async {
+        let vault = open(&scene.vault).await;
+        vault.lock(LockKind::Exclusive, std::time::Duration::ZERO).await.unwrap()
+    });
+    let names = ["exclusive lock", &*format!("pid {}", std::process::id())];
+    for args in [&["backup", "--path", "source"][..], &["check"], &["prune"]] {
+        scene.refuses(|| scene.call(args), 11, &names, "--retry-lock");
+    }
+    scene.call(&["restore", "latest", "--to", "out"]).ok();
+    runtime.block_on(held.release());
+    scene.call(&["backup", "--path", "source"]).ok();
+}
+
+#[test]
+fn a_full_disk() {
+    if !rustix::process::geteuid().is_root() {
+        return; // a small file system can only be mounted by root
+    }
+    let scene = Scene::new();
+    let small = Mounted::new(&scene.house, "small", "size=2m");
+    fs::write(scene.source.join("large"), crate::support::Numbers::seeded(1).bytes(6 << 20)).unwrap();
+    let full = || scene.call(&["backup", "--path"]).arg(&scene.source);
+    full().ok();
+
+    // The target of a restore.
+    let target = small.at.join("out");
+    let restored = scene.call(&["restore", "latest", "--json", "--to"]).arg(&target).run();
+    assert_eq!(restored.code, Some(3), "{restored}");
+    assert!(restored.text().contains("No space left"), "{restored}");
+    fs::remove_dir_all(&target).unwrap();
+
+    // The vault itself: what is there stays of use, and the backup can be repeated once there is room.
+    let vault = small.at.join("vault");
+    scene.house.call("cp").args(["-a", "--"]).arg(cheap_vault(&scene.house.path("empty"))).arg(&vault).ok();
+    let backup = || scene.house.drctl(["backup", "--json", "--path"]).arg(&scene.source).arg("--vault").arg(&vault);
+    let failed = backup().ends(1);
+    let error = error(&failed);
+    let text = format!("{} {}", error["message"], error["causes"]);
+    assert!(text.contains("no space left") && error["hint"].as_str().unwrap().contains("free space"), "{failed}");
+    scene.house.drctl(["check", "--vault"]).arg(&vault).ok();
+    scene.house.call("mount").args(["-o", "remount,size=32m"]).arg(&small.at).ok();
+    backup().ok();
+    scene.house.drctl(["check", "--read-data", "--no-cache", "--vault"]).arg(&vault).ok();
+}
+
+/// A file system of its own, for as long as it lives.
+pub(crate) struct Mounted {
+    pub(crate) at: PathBuf,
+}
+
+impl Mounted {
+    /// Only root can.
+    pub(crate) fn new(house: &House, name: &str, options: &str) -> Self {
+        let at = house.path(name);
+        fs::create_dir_all(&at).unwrap();
+        house.call("mount").args(["-t", "tmpfs", "-o", options, "tmpfs"]).arg(&at).ok();
+        Self { at }
+    }
+}
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let _ = std::process::Command::new("umount").arg("-l").arg(&self.at).status();
+    }
+}
+
+/// Answers every request with 403, over TLS when there is a configuration for it.
+fn refusing_server(tls: Option<Arc<rustls::ServerConfig>>) -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let at = listener.local_addr().unwrap();
+    std::thread::spawn(move || {
+        for mut tcp in listener.incoming().flatten() {
+            let tls = tls.clone();
+            std::thread::spawn(move || match tls {
+                None => refuse(&mut tcp),
+                Some(tls) => {
+                    let mut session = rustls::ServerConnection::new(tls).unwrap();
+                    refuse(&mut rustls::Stream::new(&mut session, &mut tcp));
+                }
+            });
+        }
+    });
+    at
+}
+
+fn refuse(stream: &mut (impl Read + Write)) {
+    let mut head = Vec::new();
+    let mut piece = [0; 4096];
+    while !head.windows(4).any(|window| window == b"\r\n\r\n") {
+        match stream.read(&mut piece) {
+            Ok(len) if len > 0 => head.extend_from_slice(&piece[..len]),
+            _ => return,
+        }
+    }
+    let body = "<Error><Code>AccessDenied</Code><Message>Not for you</Message></Error>";
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 403 Forbidden\r\ncontent-type: application/xml\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}"
+    );
+    let _ = stream.write_all(answer.as_bytes()).and_then(|()| stream.flush());
+}
+
+fn s3(scene: &Scene, url: &str, args: &[&str]) -> Call {
+    let call = scene.house.drctl(args).args(["--vault", url]);
+    call.env("AWS_ACCESS_KEY_ID", "id").env("AWS_SECRET_ACCESS_KEY", "hush-hush").env("AWS_REGION", "us-east-1")
+}
+
+#[test]
+fn a_store_that_answers_403() {
+    let scene = Scene::new();
+    let url = format!("s3://bucket/team?endpoint=http://{}", refusing_server(None));
+    for args in [&["snapshots"][..], &["backup", "--path", "source"], &["init"]] {
+        scene.refuses(|| s3(&scene, &url, args), 1, &["s3://bucket/team", "access denied"], "credentials");
+    }
+}
+
+#[test]
+fn a_certificate_that_is_not_trusted() {
+    let scene = Scene::new();
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/tls");
+    let certificate = CertificateDer::from_pem_file(format!("{folder}/server.pem")).unwrap();
+    let key = PrivateKeyDer::from_pem_file(format!("{folder}/server.key")).unwrap();
+    let provider = Arc::new(rustls::crypto::aws_lc_rs::default_provider());
+    let config = rustls::ServerConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_no_client_auth().with_single_cert(vec![certificate], key).unwrap();
+    let url = format!("s3://bucket/team?endpoint=https://{}", refusing_server(Some(Arc::new(config))));
+    let names = ["s3://bucket/team", "certificate is not trusted"];
+    scene.refuses(|| s3(&scene, &url, &["snapshots"]), 1, &names, "--ca-file");
+    // With the authority named the server is talked to, and says what it says.
+    let authority = format!("{folder}/authority.pem");
+    let trusting = || s3(&scene, &url, &["snapshots", "--ca-file", &authority]);
+    scene.refuses(trusting, 1, &["access denied"], "credentials");
+}
+
+#[test]
+fn nobody_at_the_address() {
+    let scene = Scene::new();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let url = format!("s3://bucket/team?endpoint=http://{gone}");
+    scene.refuses(|| s3(&scene, &url, &["snapshots"]), 1, &["cannot be reached", "Connection refused"], "endpoint");
+    let garbage = || scene.house.drctl(["snapshots", "--vault", "ftp://host/vault"]);
+    scene.refuses(garbage, 1, &["ftp://host/vault"], "");
+}
+
+#[test]
+fn a_vault_that_is_only_half_made() {
+    let scene = Scene::new();
+    let half = cheap_vault(&scene.house.path("half"));
+    fs::remove_file(half.join("config")).unwrap();
+    let call = || scene.house.drctl(["snapshots", "--vault"]).arg(&half);
+    scene.refuses(call, 1, &[half.to_str().unwrap(), "cut short"], "drctl init");
+}

@@ -1,0 +1,6 @@
+//! Plans, carried out: the dispatcher over a clock turned by hand, and the daemon as a process.
+
+mod commands;
+mod daemon;
+mod host;
+mod simulated;
