@@ -27,8 +27,10 @@ pub(crate) struct Stop {
 impl Stop {
     /// Listens for SIGINT and SIGTERM from now on. Must be called inside the runtime.
     ///
-    /// SIGHUP is left alone, so that `nohup` works.
+    /// SIGHUP is ignored: restic sends it to the holders of a vault's locks to see whether they live (`restic unlock`), and
+    /// ignores it itself. A handler that was once installed stays, so nobody has to listen.
     pub(crate) fn listen(out: Output) -> std::io::Result<Self> {
+        drop(signal(SignalKind::hangup())?);
         let signals = [signal(SignalKind::interrupt())?, signal(SignalKind::terminate())?];
         let (tell, asked) = watch::channel(false);
         let stop = Self { cancel: Cancel::default(), winds_up: Arc::default(), asked };

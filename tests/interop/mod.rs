@@ -1,6 +1,8 @@
 //! drctl beside stock restic (0.14, 0.18) and rustic: each reads, checks, restores, copies and prunes what the others
 //! write, and all heed each other's locks.
 
+mod fixtures;
+mod locks;
 mod reads_ours;
 mod reads_theirs;
 mod same_trees;
@@ -106,6 +108,12 @@ impl Grounds {
         assert_eq!(report["damage"], serde_json::json!([]));
         assert_eq!(report["packs"], report["packs_read"]);
         report
+    }
+
+    /// Names of the locks that lie in the vault.
+    fn locks(&self) -> Vec<String> {
+        let Ok(entries) = fs::read_dir(self.vault.join("locks")) else { return Vec::new() };
+        entries.map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect()
     }
 
     /// What `ls` shows of the newest snapshot: by drctl.
