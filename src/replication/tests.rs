@@ -120,7 +120,8 @@ async fn a_copy_of_random_trees_restores_equal() {
         let direct = backup_options(Threads::Inline);
         let files = Source::Files(vec![folder.path().to_owned()]);
         let direct = backup::run(&copy, files, direct, Arc::new(Silent), Cancel::default()).await.unwrap();
-        assert_eq!(direct.summary.packs_uploaded, 0);
+        // Only the folders on the way may have changed meanwhile: others make files beside ours.
+        assert_eq!(direct.summary.data_blobs, 0);
     }
 }
 
@@ -183,7 +184,7 @@ async fn a_pack_that_does_not_come_back_as_it_was_written_is_never_named() {
             on: Operation::Put,
             prefix: "data/".to_owned(),
             when: When::Nth(2),
-            effect: Effect::Truncate(1000),
+            effect: Effect::Truncate(100),
         });
         let options = Options { verify, ..options(Select::All) };
         let failed = run(&source, &copy, options.clone(), Arc::new(Silent), Cancel::default()).await;

@@ -6,7 +6,7 @@ use clap::{Args, Subcommand};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
-  drctl catalog rebuild     forgets the catalog and fills it from the vaults' records
+  drctl catalog rebuild     forgets the catalog and fills it from the records in the vaults
 
 The catalog is a cache: the vaults are the truth.")]
 pub(crate) struct Catalog {

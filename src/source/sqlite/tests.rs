@@ -42,6 +42,15 @@ fn write_until(path: &Path, stop: &AtomicBool) -> u64 {
     commits
 }
 
+/// Tells the writer to end when it goes out of scope, be it by a panic.
+struct EndsWriter<'s>(&'s AtomicBool);
+
+impl Drop for EndsWriter<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 #[test]
 fn a_copy_is_consistent_while_the_database_is_written() {
     for mode in ["wal", "delete"] {
@@ -52,10 +61,14 @@ fn a_copy_is_consistent_while_the_database_is_written() {
         let stop = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let writer = scope.spawn(|| write_until(&path, &stop));
+            // a failed assertion must not leave the writer running for ever
+            let ends = EndsWriter(&stop);
             let mut seen: Vec<u64> = Vec::new();
             // until at least three copies differ: the writer was at work between them
             while seen.len() < 12 || seen.iter().collect::<std::collections::BTreeSet<_>>().len() < 3 {
                 assert!(seen.len() < 5000, "the writer never gets through");
+                // on a busy machine the writer needs its turn
+                std::thread::park_timeout(std::time::Duration::from_millis(2));
                 let copied = copy(&path, folder.path(), PATIENCE).unwrap();
                 assert_eq!(copied.dangling, [""; 0]);
                 let restored = Restored::open(copied.path()).unwrap();
@@ -63,7 +76,7 @@ fn a_copy_is_consistent_while_the_database_is_written() {
                 seen.push(restored.first("select count(*) from entry").unwrap().unwrap().parse().unwrap());
                 assert_eq!(header(copied.path())[16..20], header(&path)[16..20], "page size and journal mode");
             }
-            stop.store(true, Ordering::SeqCst);
+            drop(ends);
             let commits = writer.join().unwrap();
             assert!(seen.is_sorted(), "{seen:?}");
             assert!(
