@@ -123,7 +123,6 @@ pub fn store_options(config: &VaultConfig, shared: SharedKey) -> Result<StoreOpt
         },
     };
     Ok(StoreOptions {
-        patience: None,
         credentials,
         region: config.region.clone().filter(|_| !config.is_local()),
         endpoint: config.endpoint.clone(),
