@@ -209,7 +209,7 @@ impl VaultError {
             Self::LockLost { .. } => "run it again; what was uploaded is not uploaded twice",
             Self::NewerVersion { .. } => "install a newer drctl",
             Self::OldVersion { .. } => "upgrade it with `restic migrate upgrade_repo_v2`, or restore from it as it is",
-            Self::Damaged { object, .. } if object.starts_with("locks/") => {
+            Self::Damaged { object, .. } if object.starts_with(super::layout::FileType::Lock.folder()) => {
                 "make sure that nobody works in the vault, then remove the lock with `drctl unlock --all`"
             }
             Self::Damaged { .. } => "run `drctl check` to see what it hits, and heal from a copy of the vault",

@@ -11,8 +11,7 @@ use clap::{ArgGroup, Args};
     after_help = "\
 Examples:
   drctl replicate --all --from /mnt/vault --key-file ~/vault.key --to /mnt/copy --to-key-file ~/copy.key
-  drctl replicate --all --from s3://acme-eu/prod --to s3://acme-us/prod?region=us-east-1 \\
-      --to-key-file us.key --to-aws-profile replicator
+  drctl replicate --all --from s3://acme-eu/prod --to s3://acme-us/prod?region=us-east-1 --to-key-file us.key --to-aws-profile replicator
   drctl replicate 4bba301e --vault primary --to dr          vaults by their names in drctl.toml
   drctl replicate --all --to /mnt/copy --dry-run            what the copy lacks
 
