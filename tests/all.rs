@@ -10,6 +10,7 @@ mod damage;
 mod docs;
 mod fuzz_replay;
 mod interop;
+mod kill;
 mod packaging;
 mod replicate;
 mod restore_safety;
