@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::config::retention::Tier;
 use crate::config::schedule::{CatchUp, Daylight};
 use crate::objective::{Allowances, Disaster, Objective};
-use crate::units::{Age, Span};
+use crate::units::{Age, ByteSize, Span};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -187,6 +187,20 @@ pub(in crate::config) struct Recover {
     pub(in crate::config) runbook: String,
     /// When that is tried.
     pub(in crate::config) drill: Option<Drill>,
+    /// What production is. A drill with less is indicative at most; without this every drill is.
+    pub(in crate::config) production: Option<Production>,
+}
+
+/// At least one of the keys.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Production {
+    /// How much data comes back, at least.
+    pub(in crate::config) size: Option<ByteSize>,
+    /// Processors of the machine that it comes back on.
+    pub(in crate::config) processors: Option<u32>,
+    /// Memory of that machine.
+    pub(in crate::config) memory: Option<ByteSize>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::{Context, Known};
 use crate::config::places::describe;
 use crate::config::plan::{
-    Caches, CopyTo, DrillPolicy, FilesSource, Mounts, Objectives, Plan, Recover, Source, Verify,
+    Caches, CopyTo, DrillPolicy, FilesSource, Mounts, Objectives, Plan, Production, Recover, Source, Verify,
 };
 use crate::config::raw;
 use crate::config::retention::Tiers;
@@ -78,7 +78,15 @@ impl Context<'_> {
             }
             DrillPolicy { every: drill.every, scenarios }
         });
-        Some(Recover { runbook: runbook?, drill })
+        let production = raw.production.map(|raw::Production { size, processors, memory }| {
+            if size.is_none() && processors.is_none() && memory.is_none() {
+                let path = format!("{path}.production");
+                let what = format!("{} says nothing", describe(&path));
+                self.error(&path, what, "add size, processors or memory");
+            }
+            Production { size, processors, memory }
+        });
+        Some(Recover { runbook: runbook?, drill, production })
     }
 
     fn source(&mut self, path: &str, raw: raw::Source) -> Option<Source> {
