@@ -38,7 +38,8 @@ pub use merge::parse;
 pub use name::{NotAName, PlanName, RetentionName, RunbookName, StepId, VaultName};
 pub use places::Places;
 pub use plan::{
-    Caches, CopyTo, DrillPolicy, FilesSource, Mounts, Objectives, Plan, Production, Recover, Source, Verify,
+    Caches, CanaryQuery, CopyTo, DrillPolicy, FilesSource, Mounts, Objectives, Plan, Production, Recover, Source,
+    Verify,
 };
 pub use retention::{Keep, Tier, Tiers};
 pub use runbook::{

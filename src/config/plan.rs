@@ -152,8 +152,21 @@ pub struct Recover {
     pub runbook: RunbookName,
     /// When that is tried.
     pub drill: Option<DrillPolicy>,
+    /// The sign of life that is read back.
+    pub canary: Option<CanaryQuery>,
     /// What production is. `None`: the plan does not say, so that no drill can claim to be of its size.
     pub production: Option<Production>,
+}
+
+/// Where the newest sign of life is in what came back: a row that carries the time at which it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CanaryQuery {
+    /// The SQLite database, within the target.
+    pub path: PathBuf,
+    /// The first column of its first row is the time, in milliseconds since 1970 or as RFC 3339 has it.
+    pub query: String,
+    /// How often one is written.
+    pub period: Span,
 }
 
 /// What production is, as far as the plan says. At least one of these is known.

@@ -8,9 +8,11 @@ use std::io;
 use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::Path;
 
-use super::evidence::{DrillEnding, Loss, Machine};
+use jiff::Timestamp;
+
+use super::evidence::{Canary, DrillEnding, Loss, Machine};
 use crate::clock::Env;
-use crate::config::{Production, Runbook};
+use crate::config::{CanaryQuery, Production, Runbook};
 use crate::monitor::{Cancel, Monitor, Problem};
 use crate::objective::Scale;
 use crate::record::TimeKind;
@@ -37,6 +39,8 @@ pub struct Options<'a> {
     pub sandbox: &'a Path,
     /// What happens to it.
     pub afterwards: Afterwards,
+    /// Where the newest sign of life is.
+    pub canary: Option<&'a CanaryQuery>,
     /// Variables for programs, besides `DRCTL_SANDBOX`.
     pub variables: &'a [(String, String)],
     /// Who chose the instant of the loss.
@@ -58,6 +62,8 @@ pub struct Observed {
     pub fail: Loss,
     /// The steps. `None`: it never came to the first one.
     pub run: Option<Run>,
+    /// The newest sign of life that came back; `None`: the plan names none.
+    pub canary: Option<Canary>,
     /// What went wrong besides the steps.
     pub problems: Vec<Problem>,
     /// How it ended.
@@ -68,7 +74,7 @@ pub struct Observed {
 pub async fn run(hands: &dyn Hands, options: Options<'_>) -> Result<Observed, Vec<Flaw>> {
     crate::runbook::plan::Graph::of_runbook(options.runbook)?;
     let fail = Loss { at: Moment::now(&*options.env.clock, options.time), chosen: options.chosen.to_owned() };
-    let mut observed = Observed { fail, run: None, problems: Vec::new(), ending: DrillEnding::Completed };
+    let mut observed = Observed { fail, run: None, canary: None, problems: Vec::new(), ending: DrillEnding::Completed };
     if let Err(error) = make_private(options.sandbox) {
         observed.problems.push(failed("make the sandbox", options.sandbox, &error));
         return Ok(observed);
@@ -87,6 +93,13 @@ pub async fn run(hands: &dyn Hands, options: Options<'_>) -> Result<Observed, Ve
         Ending::Cancelled => DrillEnding::Cancelled,
     };
     observed.run = Some(run);
+    if let Some(canary) = options.canary {
+        let (sandbox, query) = (options.sandbox.to_owned(), canary.clone());
+        let found = tokio::task::spawn_blocking(move || newest(&sandbox, &query)).await;
+        let found = found.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()));
+        let newest = found.map_err(|why| observed.problems.push(Problem { what: "canary".to_owned(), why })).ok();
+        observed.canary = Some(Canary { period: canary.period, newest });
+    }
     if options.afterwards == Afterwards::TearDown {
         options.monitor.stage("tear down");
         if let Err(error) = tear_down(options.sandbox) {
@@ -94,6 +107,25 @@ pub async fn run(hands: &dyn Hands, options: Options<'_>) -> Result<Observed, Ve
         }
     }
     Ok(observed)
+}
+
+/// When the newest canary that came back was written.
+fn newest(sandbox: &Path, canary: &CanaryQuery) -> Result<Timestamp, String> {
+    let answer = crate::runbook::ask(sandbox, &canary.path, &canary.query)?;
+    let answer = answer.ok_or_else(|| format!("{:?} answers nothing", canary.query))?;
+    instant(&answer).ok_or_else(|| {
+        let shown: String = answer.chars().take(80).collect();
+        format!("{shown:?} is no time: it should be milliseconds since 1970, or like 2026-11-25T14:00:00Z")
+    })
+}
+
+/// Milliseconds since 1970, a time as RFC 3339 has it, or one in UTC as SQLite's `datetime` writes it.
+fn instant(text: &str) -> Option<Timestamp> {
+    if let Ok(millis) = text.parse::<i64>() {
+        return Timestamp::from_millisecond(millis).ok();
+    }
+    let civil = || text.parse::<jiff::civil::DateTime>().ok()?.to_zoned(jiff::tz::TimeZone::UTC).ok();
+    text.parse().ok().or_else(|| civil().map(|zoned| zoned.timestamp()))
 }
 
 fn failed(what: &str, path: &Path, error: &io::Error) -> Problem {
@@ -194,6 +226,17 @@ mod tests {
         tear_down(&sandbox).expect("gone");
         assert!(!sandbox.exists());
         tear_down(&sandbox).expect("still gone");
+    }
+
+    #[test]
+    fn canaries_tell_the_time_in_three_ways() {
+        let at = "2026-11-25T14:00:00.250Z".parse().ok();
+        for text in ["1795615200250", "2026-11-25T14:00:00.25Z", "2026-11-25 14:00:00.250"] {
+            assert_eq!(instant(text), at, "{text}");
+        }
+        for text in ["", "yesterday", "12:00"] {
+            assert_eq!(instant(text), None, "{text}");
+        }
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! Drills of plans: when they are due, the facts around them, and what is kept of them.
+//! Drills of plans: the facts around them, and the record of what was found.
 //!
 //! A drill is claimed in the catalog, and its evidence as it would be if it were killed right then is on disk, before it
 //! begins. So one that is cut off leaves evidence that says so, and [`Service::recover_drills`] records it as failed. Evidence
@@ -6,9 +6,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::io::Write;
-use std::os::unix::fs::DirBuilderExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use jiff::Timestamp;
 
@@ -16,7 +14,6 @@ use super::error::ServiceError;
 use super::host::{Service, archive};
 use super::marks::Mark;
 use super::recovery::{Compare, Recovery};
-use super::steps::Step;
 use crate::catalog::{NewRun, RunRow};
 use crate::config::{Action, Plan, PlanName, Runbook, RunbookName, VaultName};
 use crate::drill::evidence::{
@@ -24,18 +21,13 @@ use crate::drill::evidence::{
 };
 use crate::drill::judge::Headline;
 use crate::drill::plan::{self as planner, Arrival, Choice};
-use crate::drill::report;
 use crate::drill::run::{self as drill, Afterwards};
 use crate::monitor::Problem;
 use crate::objective::Disaster;
 use crate::record::canonical::canonical;
-use crate::record::{Completeness, Draft, Record, RunId, Status, Work};
+use crate::record::{Draft, Record, RunId, Status, Work};
 use crate::runbook::outcome::{Cache, Moment};
-use crate::units::Span;
 use crate::vault::{Id, chain};
-
-/// Overdue drills that are recorded for one plan at a time: a service that was down for a year has one reason, not twelve.
-const MOST_OVERDUE: usize = 3;
 
 /// A drill to be done.
 #[derive(Debug, Clone)]
@@ -91,23 +83,10 @@ pub struct Drilled {
     pub html: PathBuf,
 }
 
-/// A drill that is due.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct DueDrill {
-    /// What is lost.
-    pub disaster: Disaster,
-    /// The instant that was drawn.
-    pub at: Timestamp,
-    /// What it was drawn from: an id that was on record before the period began.
-    pub seed: String,
-    /// Instants that passed without a drill, each a period before.
-    pub overdue: Vec<Timestamp>,
-}
-
 /// How a recovery finds its way.
-struct Way<'a> {
+pub(super) struct Way<'a> {
     runbook: (&'a RunbookName, &'a Runbook),
-    choice: Choice,
+    pub(super) choice: Choice,
     /// Where each plan that the runbook restores comes from.
     vaults: BTreeMap<PlanName, VaultName>,
 }
@@ -149,6 +128,7 @@ impl Service {
                 runbook: steps,
                 sandbox: &sandbox,
                 afterwards: order.afterwards,
+                canary: plan.recover.as_ref().and_then(|recover| recover.canary.as_ref()),
                 variables: &variables,
                 chosen: &order.chosen,
                 env: &self.env,
@@ -164,7 +144,7 @@ impl Service {
         facts.exposure = self.exposure(name, &vault, observed.fail.at.wall)?;
         facts.scale = drill::scale(production.as_ref(), hardware, observed.run.as_ref());
         facts.fail = Some(observed.fail);
-        facts.run = observed.run;
+        (facts.run, facts.canary) = (observed.run, observed.canary);
         facts.problems = observed.problems;
         facts.ending = observed.ending;
         let drilled = self.conclude(facts, &vault, started).await?;
@@ -174,7 +154,12 @@ impl Service {
     }
 
     /// Which runbook brings a plan back, and from where.
-    fn way<'a>(&'a self, name: &'a PlanName, plan: &'a Plan, order: &Order) -> Result<Way<'a>, ServiceError> {
+    pub(super) fn way<'a>(
+        &'a self,
+        name: &'a PlanName,
+        plan: &'a Plan,
+        order: &Order,
+    ) -> Result<Way<'a>, ServiceError> {
         let runbook = self.runbook_of(name, plan, order.runbook.as_ref())?;
         let choose = |plan: &Plan, from| planner::choose(plan, &self.config.vaults, order.disaster, &order.lost, from);
         let choice = choose(plan, order.from.as_ref())?;
@@ -208,7 +193,7 @@ impl Service {
     }
 
     /// What is known before a drill begins; as if it were killed right then.
-    fn facts(
+    pub(super) fn facts(
         &self,
         id: RunId,
         number: u64,
@@ -262,7 +247,12 @@ impl Service {
     }
 
     /// Judges, keeps the evidence, records.
-    async fn conclude(&self, facts: Facts, vault: &VaultName, started: Timestamp) -> Result<Drilled, ServiceError> {
+    pub(super) async fn conclude(
+        &self,
+        facts: Facts,
+        vault: &VaultName,
+        started: Timestamp,
+    ) -> Result<Drilled, ServiceError> {
         let evidence = Evidence::conclude(facts);
         let (text, json, html) = self.keep(&evidence)?;
         let digest = Id::of(text.as_bytes());
@@ -319,24 +309,6 @@ impl Service {
         Ok(self.record(vault.as_str(), draft)?.record)
     }
 
-    /// Where evidence is kept on this host.
-    pub fn evidence_folder(&self) -> PathBuf {
-        self.state.join("drills")
-    }
-
-    /// Writes the evidence and its page, durably: first the text, which is what counts.
-    fn keep(&self, evidence: &Evidence) -> Result<(String, PathBuf, PathBuf), ServiceError> {
-        let text = evidence.canonical()?;
-        let folder = self.evidence_folder();
-        let failed = |source| ServiceError::State { op: "keep evidence in", path: folder.clone(), source };
-        fs::DirBuilder::new().recursive(true).mode(0o700).create(&folder).map_err(failed)?;
-        let place = |ending: &str| folder.join(format!("drill-{}.{ending}", evidence.facts.id));
-        let (json, html) = (place("json"), place("html"));
-        write_durably(&json, text.as_bytes()).map_err(failed)?;
-        write_durably(&html, report::html(evidence)?.as_bytes()).map_err(failed)?;
-        Ok((text, json, html))
-    }
-
     /// Records drills of this host that a crash cut off, and removes their sandboxes.
     pub(super) fn recover_drills(&self) -> Result<Vec<RunId>, ServiceError> {
         let mut recovered = Vec::new();
@@ -344,7 +316,7 @@ impl Service {
             if run.kind != "drill" || Mark::is_held(&self.state, run.id) {
                 continue;
             }
-            let path = self.evidence_folder().join(format!("drill-{}.json", run.id));
+            let path = self.evidence_path(run.id, "json");
             let evidence = fs::read(&path).ok().and_then(|text| serde_json::from_slice::<Evidence>(&text).ok());
             let Some(evidence) = evidence.filter(|found| found.facts.id == run.id) else {
                 let why = "its first evidence is gone: it stays noted as going on";
@@ -366,102 +338,6 @@ impl Service {
         }
         Ok(recovered)
     }
-
-    /// Does every drill that is due.
-    pub(super) async fn drill_all(&self, steps: &mut Vec<Step>) {
-        for (name, plan) in &self.config.plans {
-            if self.cancel.is_cancelled() {
-                return;
-            }
-            let mut push = |status, what| {
-                let (plan, vault) = (Some(name.clone()), plan.vault.clone());
-                steps.push(Step { kind: "drill", plan, vault, status, what });
-            };
-            let done = match self.due_drill(name) {
-                Ok(None) => continue,
-                Ok(Some(due)) => Box::pin(self.drill_due(name, plan, due)).await,
-                Err(error) => Err(error),
-            };
-            match done {
-                Ok((status, what)) => push(Some(status), what),
-                Err(error) => {
-                    let error = chain(&error);
-                    tracing::error!(plan = %name, error, "the drill cannot be done");
-                    push(None, error);
-                }
-            }
-        }
-    }
-
-    async fn drill_due(&self, name: &PlanName, plan: &Plan, due: DueDrill) -> Result<(Status, String), ServiceError> {
-        for missed in &due.overdue {
-            self.record_overdue(name, plan, due.disaster, *missed).await?;
-        }
-        let chosen = format!("drawn for {} from the seed {}", due.at, due.seed);
-        let drilled = Box::pin(self.drill(Order { chosen, ..Order::of(name.clone(), due.disaster) })).await?;
-        let headline = drilled.evidence.headline();
-        let status = match headline {
-            Headline::Pass | Headline::Indicative | Headline::Unjudged => Status::Ok,
-            Headline::Partial => Status::Partial,
-            Headline::Fail => Status::Failed,
-        };
-        Ok((
-            status,
-            format!("drilled the loss of the {} from vault {}: {}", due.disaster, drilled.vault, headline.name()),
-        ))
-    }
-
-    /// A scheduled drill that did not happen is a failed one.
-    async fn record_overdue(
-        &self,
-        name: &PlanName,
-        plan: &Plan,
-        disaster: Disaster,
-        missed: Timestamp,
-    ) -> Result<(), ServiceError> {
-        let order = Order::of(name.clone(), disaster);
-        let way = self.way(name, plan, &order)?;
-        let (id, number) = (self.recorder.run_id(), self.catalog.next_drill_number(name.as_str())?);
-        let mut facts = self.facts(id, number, (name, plan), &order, &way)?;
-        let why = format!("it was due at {missed} and never began");
-        facts.problems.push(Problem { what: format!("drill {number} of plan {name}"), why });
-        (facts.fail, facts.ending) = (None, DrillEnding::Overdue);
-        self.conclude(facts, &way.choice.vault, self.env.clock.now()).await?;
-        Ok(())
-    }
-
-    /// The drill of a plan that is due now. The scenarios come in turn; the instant is drawn from the last part of the
-    /// period since the drill before, or since the plan's first complete snapshot.
-    pub fn due_drill(&self, name: &PlanName) -> Result<Option<DueDrill>, ServiceError> {
-        let (_, plan) = self.plan(name.as_str())?;
-        let Some(policy) = plan.recover.as_ref().and_then(|recover| recover.drill.as_ref()) else { return Ok(None) };
-        let last = self.catalog.drills(Some(name.as_str()), 1)?.into_iter().next();
-        let since = match &last {
-            Some(drill) => Some((drill.started, drill.id.to_string())),
-            None => {
-                let rows = self.catalog.snapshots(plan.vault.as_str(), self.host(), name.as_str())?;
-                let first = rows.iter().find(|row| row.completeness == Completeness::Complete);
-                first.map(|row| (row.listed.time, row.listed.id.to_string()))
-            }
-        };
-        let Some((since, seed)) = since else { return Ok(None) };
-        let now = self.env.clock.now();
-        let apart = plan.schedule.as_ref().and_then(|schedule| schedule.longest_gap(since));
-        let mut at = planner::due_at(since, policy.every, apart.unwrap_or(Span::from_hours(24)), &seed);
-        if at > now {
-            return Ok(None);
-        }
-        let mut overdue = Vec::new();
-        while policy.every.after(at) <= now && policy.every.after(at) > at {
-            overdue.push(at);
-            at = policy.every.after(at);
-        }
-        let overdue = overdue.split_off(overdue.len().saturating_sub(MOST_OVERDUE));
-        let turn = usize::try_from(last.map_or(0, |drill| drill.number)).unwrap_or(0);
-        let count = policy.scenarios.len().max(1);
-        let Some(disaster) = policy.scenarios.get(turn % count).copied() else { return Ok(None) };
-        Ok(Some(DueDrill { disaster, at, seed, overdue }))
-    }
 }
 
 /// The program, as evidence names it.
@@ -469,14 +345,4 @@ const VERSION: &str = concat!("drctl ", env!("CARGO_PKG_VERSION"));
 
 fn is_drill_of(run: &RunRow, plan: &PlanName) -> bool {
     run.kind == "drill" && run.plan.as_deref() == Some(plan.as_str())
-}
-
-/// Replaces a file: what is there is the old text or the new one, whatever happens.
-fn write_durably(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let folder = path.parent().unwrap_or(Path::new("."));
-    let mut file = tempfile::NamedTempFile::new_in(folder)?;
-    file.write_all(bytes)?;
-    file.as_file().sync_all()?;
-    file.persist(path).map_err(|error| error.error)?;
-    fs::File::open(folder)?.sync_all()
 }

@@ -9,7 +9,9 @@
 pub mod copies;
 pub mod dispatch;
 pub mod drills;
+mod due_drills;
 mod error;
+pub mod evidence;
 mod hooks;
 pub mod host;
 pub mod job;

@@ -10,19 +10,22 @@ use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use jiff::SignedDuration;
+use jiff::{SignedDuration, Timestamp};
 
+use super::error::ServiceError;
 use super::host::{Service, archive};
 use super::vaults::OpenError;
-use crate::config::{self, FilesSource, PlanName, RestoreStep, SnapshotChoice, Source, VaultName};
+use crate::config::{self, FilesSource, Plan, PlanName, RestoreStep, RunbookName, SnapshotChoice, Source, VaultName};
+use crate::drill::plan::NoVault;
 use crate::monitor::{Cancel, Problem};
 use crate::record::archive::ArchiveError;
 use crate::record::verify::Audit;
-use crate::record::{Completeness, Status, TimeKind, Work};
+use crate::record::{Completeness, Draft, Status, TimeKind, Work};
 use crate::restore::{self, Existing, Mode, Privileged, RestoreError, Selection};
 use crate::runbook::manifest::{Kind, LeaveOut, Origin};
-use crate::runbook::outcome::{Cache, OriginOf, PointKind, Restored};
-use crate::runbook::run::Hands;
+use crate::runbook::outcome::{Cache, OriginOf, PointKind, Restored, Run, StepRun};
+use crate::runbook::plan::State;
+use crate::runbook::run::{Hands, Setting, run as run_runbook};
 use crate::source::files::{CacheTag, Case, Excludes, Folder, Names, Verdict};
 use crate::vault::snapshot::SnapshotFile;
 use crate::vault::{Id, Vault, VaultError, chain};
@@ -188,6 +191,81 @@ impl<'a> Recovery<'a> {
         let since = self.service.env().clock.file_time(found.snapshot.time);
         let since = since.checked_sub(TICK).unwrap_or(since);
         Some(OriginOf(Origin { roots: files.paths.clone(), since, leave_out: leave_out(files)? }))
+    }
+}
+
+/// A plan that was brought back in earnest.
+#[derive(Debug)]
+pub struct BroughtBack {
+    /// The steps.
+    pub run: Run,
+}
+
+impl Service {
+    /// Brings a plan back beneath `target`, which the caller owns, from one vault, and records the restore. Whatever stands
+    /// where the source was is not held against what comes back: it may be what is wrong.
+    pub async fn bring_back(
+        &self,
+        name: &PlanName,
+        runbook: Option<&RunbookName>,
+        from: &VaultName,
+        target: &Path,
+    ) -> Result<BroughtBack, ServiceError> {
+        let (name, plan) = self.plan(name.as_str())?;
+        let (runbook, steps) = self.runbook_of(name, plan, runbook)?;
+        let started = self.env.clock.now();
+        let is_in = |plan: &Plan| plan.vault == *from || plan.copies.iter().any(|copy| copy.vault == *from);
+        if !is_in(plan) {
+            return Err(NoVault::NotOfThePlan(from.clone()).into());
+        }
+        let place = |(name, plan): (&PlanName, &Plan)| {
+            (name.clone(), if is_in(plan) { from.clone() } else { plan.vault.clone() })
+        };
+        let hands =
+            Recovery::new(self, name, self.config.plans.iter().map(place).collect(), Cache::Warm, Compare::WithNothing);
+        let setting = Setting {
+            target,
+            variables: &[("DRCTL_PLAN".to_owned(), name.to_string())],
+            env: &self.env,
+            time: self.time,
+            monitor: &*self.monitor,
+            cancel: &self.cancel,
+        };
+        let run = Box::pin(run_runbook(steps, &hands, setting)).await;
+        let run = run.map_err(|flaws| ServiceError::Runbook { runbook: runbook.clone(), flaws })?;
+        self.record_restore(name, from, &run, started)?;
+        self.deliver_soon(from).await;
+        Ok(BroughtBack { run })
+    }
+
+    fn record_restore(
+        &self,
+        name: &PlanName,
+        from: &VaultName,
+        run: &Run,
+        started: Timestamp,
+    ) -> Result<(), ServiceError> {
+        let restored = run.steps.iter().find_map(|step| step.restored.as_ref());
+        let Some(snapshot) = restored.and_then(|restored| restored.snapshot.parse().ok()) else { return Ok(()) };
+        let failed = |critical| run.steps.iter().any(|step| step.critical == critical && step.state == State::Failed);
+        let problem = |step: &StepRun| Problem { what: format!("step {}", step.id), why: step.said.clone() };
+        let draft = Draft {
+            id: self.recorder.run_id(),
+            plan: Some(name.to_string()),
+            due: None,
+            tiers: Vec::new(),
+            started,
+            finished: self.env.clock.now().max(started),
+            status: match (failed(true), failed(false)) {
+                (true, _) => Status::Failed,
+                (false, true) => Status::Partial,
+                (false, false) => Status::Ok,
+            },
+            work: Work::Restore { snapshot },
+            figures: BTreeMap::new(),
+            problems: run.steps.iter().filter(|step| step.state == State::Failed).map(problem).collect(),
+        };
+        self.record(from.as_str(), draft).map(drop)
     }
 }
 

@@ -5,7 +5,8 @@ use std::path::Path;
 use super::{Context, Known};
 use crate::config::places::describe;
 use crate::config::plan::{
-    Caches, CopyTo, DrillPolicy, FilesSource, Mounts, Objectives, Plan, Production, Recover, Source, Verify,
+    Caches, CanaryQuery, CopyTo, DrillPolicy, FilesSource, Mounts, Objectives, Plan, Production, Recover, Source,
+    Verify,
 };
 use crate::config::raw;
 use crate::config::retention::Tiers;
@@ -86,7 +87,12 @@ impl Context<'_> {
             }
             Production { size, processors, memory }
         });
-        Some(Recover { runbook: runbook?, drill, production })
+        let canary = raw.canary.map(|raw::Canary { path: database, query, period }| {
+            let path = self.within(&format!("{path}.canary.path"), Some(database))?;
+            Some(CanaryQuery { path, query, period })
+        });
+        let canary = canary.map_or(Some(None), |canary| canary.map(Some));
+        Some(Recover { runbook: runbook?, drill, canary: canary?, production })
     }
 
     fn source(&mut self, path: &str, raw: raw::Source) -> Option<Source> {
