@@ -181,8 +181,8 @@ fn home() -> House {
 #[test]
 fn every_console_block_runs() {
     for document in DOCUMENTS {
-        let blocks = blocks(document, "console");
-        let lines: Vec<&str> = blocks.iter().flat_map(|block| block.lines()).collect();
+        let calls = blocks(document, "console");
+        let lines: Vec<&str> = calls.iter().flat_map(|block| block.lines()).collect();
         let commands: Vec<&str> = lines.iter().filter_map(|line| line.trim_start().strip_prefix("$ ")).collect();
         assert_eq!(commands.len(), lines.len(), "{document}: a console block has lines that are no commands");
         if commands.is_empty() {
@@ -192,7 +192,12 @@ fn every_console_block_runs() {
         for command in commands {
             script += &format!("echo {} >&2\n{command}\n", shlex::try_quote(&format!("+ {command}")).unwrap());
         }
-        home().call("sh").args(["-c", &script]).env("DRCTL", env!("CARGO_BIN_EXE_drctl")).ok();
+        let house = home();
+        // A configuration that a document shows is that of its calls.
+        let me = house.path("home").display().to_string();
+        let config = blocks(document, "toml").concat().replace("/home/me", &me);
+        fs::write(house.path("home/drctl.toml"), config).unwrap();
+        house.call("sh").args(["-c", &script]).env("DRCTL", env!("CARGO_BIN_EXE_drctl")).ok();
     }
 }
 

@@ -234,8 +234,10 @@ impl Vault {
         let clock = self.env().clock.clone();
         let begun = clock.boot();
         loop {
-            match self.try_lock(kind).await {
-                Err(VaultError::Locked { .. }) if clock.boot() - begun + RETRY <= retry => clock.sleep(RETRY).await,
+            let taken = self.try_lock(kind).await;
+            let left = retry.saturating_sub(clock.boot() - begun);
+            match taken {
+                Err(VaultError::Locked { .. }) if !left.is_zero() => clock.sleep(RETRY.min(left)).await,
                 taken => return taken,
             }
         }
