@@ -42,14 +42,14 @@ const TWO_REGIONS: &str = r#"
 "#;
 
 fn day(n: i64) -> String {
-    let start: Timestamp = "2026-03-01T02:00:00Z".parse().unwrap();
+    let start: Timestamp = "2126-03-01T02:00:00Z".parse().unwrap();
     (start + SignedDuration::from_hours(24 * n)).to_string()
 }
 
 #[tokio::test]
 async fn each_night_is_copied_and_the_copy_vouches_for_itself() {
-    let host = Host::at("2026-03-01T00:00:00Z", TWO_REGIONS).await;
-    host.tick_at("2026-03-01T00:00:10Z").await;
+    let host = Host::at("2126-03-01T00:00:00Z", TWO_REGIONS).await;
+    host.tick_at("2126-03-01T00:00:10Z").await;
     for n in 0..3 {
         let tick = host.tick_at(&day(n)).await;
         let copied: Vec<_> = tick.steps.iter().filter(|step| step.kind == "replicate").collect();
@@ -66,13 +66,13 @@ async fn each_night_is_copied_and_the_copy_vouches_for_itself() {
     let state = &host.service.copies(&[]).unwrap()[0];
     assert_eq!((state.owed, state.present, state.is_late()), (0, 3, false));
     // A round with nothing owed leaves no record.
-    assert!(host.tick_at("2026-03-03T03:00:00Z").await.steps.iter().all(|step| step.kind != "replicate"));
+    assert!(host.tick_at("2126-03-03T03:00:00Z").await.steps.iter().all(|step| step.kind != "replicate"));
 }
 
 #[tokio::test]
 async fn what_arrived_without_a_record_is_recorded_by_the_next_run() {
-    let host = Host::at("2026-03-01T00:00:00Z", &TWO_REGIONS.replace("copies =", "tags = []\n    #")).await;
-    host.tick_at("2026-03-01T00:00:10Z").await;
+    let host = Host::at("2126-03-01T00:00:00Z", &TWO_REGIONS.replace("copies =", "tags = []\n    #")).await;
+    host.tick_at("2126-03-01T00:00:10Z").await;
     host.tick_at(&day(0)).await;
     let (from, into) = (host.vault("primary").await, host.vault("dr").await);
     let options = Options {
@@ -95,8 +95,8 @@ async fn what_arrived_without_a_record_is_recorded_by_the_next_run() {
 
 #[tokio::test]
 async fn drills_come_at_instants_that_were_drawn_and_use_the_vault_that_is_left() {
-    let host = Host::at("2026-03-01T00:00:00Z", TWO_REGIONS).await;
-    host.tick_at("2026-03-01T00:00:10Z").await;
+    let host = Host::on_a_calendar("2126-03-01T00:00:00Z", TWO_REGIONS).await;
+    host.tick_at("2126-03-01T00:00:10Z").await;
     for n in 0..6 {
         let tick = host.tick_at(&day(n)).await;
         assert!(tick.steps.iter().all(|step| step.kind != "drill"), "day {n}: {:?}", tick.steps);
@@ -132,8 +132,8 @@ async fn drills_come_at_instants_that_were_drawn_and_use_the_vault_that_is_left(
 
 #[tokio::test]
 async fn drills_that_never_began_are_recorded_as_failed() {
-    let mut host = Host::at("2026-03-01T00:00:00Z", TWO_REGIONS).await;
-    host.tick_at("2026-03-01T00:00:10Z").await;
+    let mut host = Host::on_a_calendar("2126-03-01T00:00:00Z", TWO_REGIONS).await;
+    host.tick_at("2126-03-01T00:00:10Z").await;
     host.tick_at(&day(0)).await;
     host.restart();
     // Down for sixteen days: one drill was due in each of two weeks, and the second is done late.
