@@ -8,6 +8,7 @@ mod bad_input;
 mod cli;
 mod damage;
 mod docs;
+mod drill;
 mod fuzz_replay;
 mod interop;
 mod kill;

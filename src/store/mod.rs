@@ -52,6 +52,7 @@ struct Inner {
     url: String,
     /// The folder that `objects` ends in, where it does.
     local: Option<Arc<local::DurableLocal>>,
+    lists_at_once: bool,
 }
 
 /// What a listing says of one object.
@@ -113,7 +114,12 @@ impl Store {
         if options.upload_limit.is_some() || options.download_limit.is_some() {
             objects = Arc::new(limit::Limited::new(objects, options.upload_limit, options.download_limit));
         }
-        Ok(Self { inner: Arc::new(Inner { objects, prefix, url: shown, local }) })
+        let lists_at_once = match &address {
+            Address::Local { root } => local::is_on_this_machine(root),
+            Address::Memory { .. } => true,
+            Address::S3(_) => false,
+        };
+        Ok(Self { inner: Arc::new(Inner { objects, prefix, url: shown, local, lists_at_once }) })
     }
 
     /// A store over `inner`, rooted at `prefix`; `url` is what messages call it.
@@ -121,7 +127,15 @@ impl Store {
     /// Panics when `prefix` is not a valid key: it comes from code, not from a user.
     pub fn from_object_store(inner: Arc<dyn ObjectStore>, prefix: &str, url: &str) -> Store {
         let prefix = Path::parse(prefix).expect("a literal prefix");
-        Self { inner: Arc::new(Inner { objects: inner, prefix, url: url.to_owned(), local: None }) }
+        Self {
+            inner: Arc::new(Inner { objects: inner, prefix, url: url.to_owned(), local: None, lists_at_once: false }),
+        }
+    }
+
+    /// Whether every client's listing shows an object as soon as its put has returned. Said only of what is known to: a
+    /// file system of this machine, and memory. Not every S3 server does.
+    pub fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once
     }
 
     /// The address, as messages show it. Never holds a secret.

@@ -38,6 +38,11 @@ impl Random for Machine {
     }
 }
 
+/// The machine's clock.
+pub(crate) fn machine_clock() -> Arc<dyn Clock> {
+    Arc::new(Machine(std::sync::Mutex::new(Numbers::seeded(1))))
+}
+
 fn env() -> Env {
     let machine = || Arc::new(Machine(std::sync::Mutex::new(Numbers::seeded(Numbers::fresh_seed()))));
     Env { clock: machine(), random: machine() }
