@@ -11,12 +11,11 @@ use futures::{StreamExt, TryStreamExt, stream};
 
 use crate::monitor::Monitor;
 use crate::vault::index::{Index, PackContents};
+use crate::vault::index_file::BLOBS_PER_FILE;
 use crate::vault::{FileType, Id, Vault, VaultError};
 
 /// Headers fetched at the same time.
 const CONCURRENT: usize = 8;
-/// Packs named by one index file.
-const PACKS_PER_INDEX: usize = 500;
 
 /// What makes an orphan worth trusting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +46,7 @@ pub async fn adopt(vault: &Vault, index: &Index, proof: Proof, monitor: &dyn Mon
         return Ok(Adopted::default());
     }
     monitor.total(orphans.len() as u64, 0);
-    let found: Vec<(PackContents, u64)> = stream::iter(orphans)
+    let found = stream::iter(orphans)
         .map(|(id, size)| async move {
             let contents = match prove(vault, &id, size, proof).await {
                 Ok(contents) => Some((contents, size)),
@@ -62,18 +61,21 @@ pub async fn adopt(vault: &Vault, index: &Index, proof: Proof, monitor: &dyn Mon
             Ok(contents)
         })
         .buffer_unordered(CONCURRENT)
-        .try_filter_map(|contents| async move { Ok(contents) })
-        .try_collect()
-        .await?;
-    let mut adopted = Adopted::default();
-    let (packs, sizes): (Vec<_>, Vec<_>) = found.into_iter().unzip();
-    for (packs, sizes) in packs.chunks(PACKS_PER_INDEX).zip(sizes.chunks(PACKS_PER_INDEX)) {
-        vault.save_index(packs).await?;
-        for pack in packs {
-            index.insert(pack);
+        .try_filter_map(|contents| async move { Ok(contents) });
+    let (mut adopted, mut unnamed, mut blobs) = (Adopted::default(), Vec::new(), 0);
+    let mut found = std::pin::pin!(found);
+    while let Some((contents, size)) = found.try_next().await? {
+        adopted.packs += 1;
+        adopted.bytes += size;
+        blobs += contents.blobs.len();
+        unnamed.push(contents);
+        if blobs >= BLOBS_PER_FILE {
+            blobs = 0;
+            vault.save_index_of(std::mem::take(&mut unnamed), index).await?;
         }
-        adopted.packs += packs.len() as u64;
-        adopted.bytes += sizes.iter().sum::<u64>();
+    }
+    if !unnamed.is_empty() {
+        vault.save_index_of(unnamed, index).await?;
     }
     if adopted.packs > 0 {
         monitor.note(&format!("{} packs of an interrupted run were found and are used", adopted.packs));

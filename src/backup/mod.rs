@@ -231,7 +231,7 @@ async fn run_locked(
         // The parent's size is the best estimate there is before the source has been walked.
         monitor.total(summary.total_files_processed, summary.total_bytes_processed);
     }
-    let (uploads, uploader) = upload::start(vault.clone(), options.mode, options.threads);
+    let (uploads, uploader) = upload::start(vault.clone(), index.clone(), options.mode, options.threads);
     let run = Arc::new(Run {
         vault: vault.clone(),
         index,

@@ -11,7 +11,7 @@ use tokio::task::{JoinHandle, JoinSet};
 
 use super::{BackupError, Mode, Threads};
 use crate::vault::Vault;
-use crate::vault::index::PackContents;
+use crate::vault::index::{Index, PackContents};
 use crate::vault::pack::FinishedPack;
 
 /// Packs on their way to the store at the same time.
@@ -70,18 +70,19 @@ impl Uploader {
 }
 
 /// Starts the uploader.
-pub(super) fn start(vault: Vault, mode: Mode, threads: Threads) -> (Sender, Uploader) {
+pub(super) fn start(vault: Vault, index: Index, mode: Mode, threads: Threads) -> (Sender, Uploader) {
     let (queue, packs) = mpsc::channel(1);
     let (wait, concurrent) = match threads {
         Threads::Inline => (Wait::ForStore, NonZeroUsize::MIN),
         Threads::Workers(_) => (Wait::ForRoom, NonZeroUsize::new(CONCURRENT).expect("not zero")),
     };
-    let task = tokio::spawn(upload(vault, mode, concurrent, packs));
+    let task = tokio::spawn(upload(vault, index, mode, concurrent, packs));
     (Sender { queue, wait }, Uploader(task))
 }
 
 async fn upload(
     vault: Vault,
+    index: Index,
     mode: Mode,
     concurrent: NonZeroUsize,
     mut packs: mpsc::Receiver<(FinishedPack, Option<oneshot::Sender<()>>)>,
@@ -96,7 +97,7 @@ async fn upload(
             Some(stored) = tasks.join_next(), if !tasks.is_empty() => {
                 take(stored, &mut waiting, &mut done)?;
                 if blobs(&waiting) >= INDEX_BLOBS {
-                    write_index(&vault, mode, &mut waiting).await?;
+                    write_index(&vault, &index, mode, &mut waiting).await?;
                 }
             }
             next = packs.recv(), if tasks.len() < concurrent.get() => {
@@ -121,7 +122,7 @@ async fn upload(
     while let Some(stored) = tasks.join_next().await {
         take(stored, &mut waiting, &mut done)?;
     }
-    write_index(&vault, mode, &mut waiting).await?;
+    write_index(&vault, &index, mode, &mut waiting).await?;
     Ok(done)
 }
 
@@ -144,10 +145,17 @@ fn blobs(packs: &[PackContents]) -> usize {
     packs.iter().map(|pack| pack.blobs.len()).sum()
 }
 
-async fn write_index(vault: &Vault, mode: Mode, waiting: &mut Vec<PackContents>) -> Result<(), BackupError> {
-    if !waiting.is_empty() && mode == Mode::Write {
-        vault.save_index(waiting).await?;
+async fn write_index(
+    vault: &Vault,
+    index: &Index,
+    mode: Mode,
+    waiting: &mut Vec<PackContents>,
+) -> Result<(), BackupError> {
+    let packs = std::mem::take(waiting);
+    match mode {
+        _ if packs.is_empty() => {}
+        Mode::Write => drop(vault.save_index_of(packs, index).await?),
+        Mode::Rehearse => vault.settle(Vec::new(), packs, index).await,
     }
-    waiting.clear();
     Ok(())
 }

@@ -213,9 +213,9 @@ impl Shipping {
         if self.unnamed.is_empty() {
             return Ok(());
         }
-        let id = self.copy.save_index(&self.unnamed).await.map_err(ReplicateError::Copy)?;
+        let packs = std::mem::take(&mut self.unnamed);
+        let id = self.copy.save_index_of(packs, &self.asked.to).await.map_err(ReplicateError::Copy)?;
         self.copy.load(FileType::Index, &id).await.map_err(ReplicateError::Copy)?;
-        self.unnamed.clear();
         Ok(())
     }
 }

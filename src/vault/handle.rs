@@ -2,6 +2,8 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
+use bytes::Bytes;
+
 use super::cache::Cache;
 use super::config::Config;
 use super::crypto::MasterKey;
@@ -111,16 +113,20 @@ impl Vault {
     /// An object's content, verified against its name: the JSON of an index file, a snapshot or a lock; a key file or a
     /// pack as it is stored.
     pub async fn load(&self, kind: FileType, id: &Id) -> Result<Vec<u8>, VaultError> {
-        let object = layout::object(kind, id);
-        let stored = self.0.store.get(&object).await?;
+        self.unseal(kind, id, self.0.store.get(&layout::object(kind, id)).await?)
+    }
+
+    /// What [`Vault::load`] makes of an object as it is stored.
+    pub(super) fn unseal(&self, kind: FileType, id: &Id, stored: Bytes) -> Result<Vec<u8>, VaultError> {
+        let object = || layout::object(kind, id);
         let found = Id::of(&stored);
         if found != *id {
-            return Err(VaultError::damaged(object, Damage::NotItsName(found)));
+            return Err(VaultError::damaged(object(), Damage::NotItsName(found)));
         }
         match kind {
             FileType::Key | FileType::Pack => Ok(stored.into()),
             FileType::Index | FileType::Snapshot | FileType::Lock => {
-                unpacked::open(&self.0.key, &stored).map_err(|error| VaultError::damaged(object, error))
+                unpacked::open(&self.0.key, &stored).map_err(|error| VaultError::damaged(object(), error))
             }
         }
     }

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 
 use futures::{StreamExt, stream};
+use tokio::sync::Semaphore;
 
 use super::error::VaultError;
 use super::handle::Vault;
@@ -13,11 +14,22 @@ use super::layout::{self, FileType};
 use super::opening::off_thread;
 use crate::monitor::Monitor;
 
-/// Index files fetched and decoded at the same time.
+/// Index files fetched at the same time.
 const CONCURRENT: usize = 16;
+/// Bytes of index files, as they are stored, in memory at the same time. With larger ones than usual, one at a time goes
+/// on.
+const IN_FLIGHT: u32 = 32 << 20;
+/// Index files decoded at the same time: their JSON and what comes of it take ten times as much.
+const DECODING: usize = 2;
 
 /// How often the listing is read again when files in it were gone: a prune replaces them.
 const LISTINGS: usize = 4;
+
+/// What loading may take at a time.
+struct Room {
+    bytes: Semaphore,
+    decoding: Semaphore,
+}
 
 /// An index, and the index files that could not be read.
 #[derive(Debug)]
@@ -52,7 +64,10 @@ impl Vault {
             let (mut segments, wanted) = self.cached_segments(&listed).await;
             monitor.advance((listed.len() - wanted.len()) as u64, bytes(&listed) - bytes(&wanted));
             let (mut damaged, mut gone) = (Vec::new(), false);
-            let loads = stream::iter(wanted).map(|(id, size)| async move { (id, size, self.load_segment(id).await) });
+            let room = Room { bytes: Semaphore::new(IN_FLIGHT as usize), decoding: Semaphore::new(DECODING) };
+            let room = &room;
+            let loads = stream::iter(wanted)
+                .map(|(id, size)| async move { (id, size, self.load_segment(id, size, room).await) });
             let mut loads = std::pin::pin!(loads.buffer_unordered(CONCURRENT));
             while let Some((id, size, loaded)) = loads.next().await {
                 monitor.advance(1, size);
@@ -85,6 +100,30 @@ impl Vault {
         self.save(FileType::Index, &json).await
     }
 
+    /// The same for packs that this run added: `index` then finds their blobs outside of memory, and so does the next run
+    /// in the cache.
+    pub async fn save_index_of(&self, packs: Vec<PackContents>, index: &Index) -> Result<Id, VaultError> {
+        let id = self.save_index(&packs).await?;
+        self.settle(vec![id], packs, index).await;
+        Ok(id)
+    }
+
+    /// Moves packs out of an index's memory; `covers` are the index files that name them, none when nothing is written.
+    pub(crate) async fn settle(&self, covers: Vec<Id>, packs: Vec<PackContents>, index: &Index) {
+        let (cache, index) = (self.cache().cloned(), index.clone());
+        let settle = move || {
+            let segment = Segment::build(&covers, &packs)?;
+            match cache {
+                Some(cache) => index.settle(&packs, cache.store_segment(segment), |small| cache.merge(small)),
+                None => index.settle(&packs, segment.aside(), Segment::merge_aside),
+            }
+        };
+        if let Err(error) = off_thread(settle).await {
+            // They stay where they are, which costs memory.
+            tracing::warn!(%error, "added packs are not settled");
+        }
+    }
+
     /// What the cache has of these index files, and those that it does not have.
     async fn cached_segments(&self, listed: &[(Id, u64)]) -> (Vec<Segment>, Vec<(Id, u64)>) {
         let Some(cache) = self.cache().cloned() else { return (Vec::new(), listed.to_vec()) };
@@ -95,14 +134,20 @@ impl Vault {
     }
 
     /// Fetches an index file and makes a segment of it, which the cache keeps.
-    async fn load_segment(&self, id: Id) -> Result<Segment, VaultError> {
-        let json = self.load(FileType::Index, &id).await?;
-        let cache = self.cache().cloned();
+    async fn load_segment(&self, id: Id, size: u64, room: &Room) -> Result<Segment, VaultError> {
+        let weight = u32::try_from(size).unwrap_or(u32::MAX).clamp(1, IN_FLIGHT);
+        let _bytes = room.bytes.acquire_many(weight).await.expect("the semaphore is never closed");
+        let stored = self.store().get(&layout::index(&id)).await?;
+        let _decoding = room.decoding.acquire().await.expect("the semaphore is never closed");
+        let vault = self.clone();
         let build = move || {
-            let segment = Segment::build(&[id], &decode(&id, &json)?)?;
-            Ok(match cache {
+            let json = vault.unseal(FileType::Index, &id, stored)?;
+            let packs = decode(&id, &json)?;
+            drop(json);
+            let segment = Segment::build(&[id], &packs)?;
+            Ok(match vault.cache() {
                 Some(cache) => cache.store_segment(segment),
-                None => segment,
+                None => segment.aside(),
             })
         };
         off_thread(build).await
@@ -114,7 +159,7 @@ impl Vault {
         let merge = move || match cache {
             Some(cache) => cache.compact(segments),
             None => {
-                let (segments, merged) = index::compact(segments, Segment::merge_in_memory);
+                let (segments, merged) = index::compact(segments, Segment::merge_aside);
                 if let Err(error) = merged {
                     tracing::warn!(%error, "index segments stay unmerged");
                 }

@@ -47,16 +47,16 @@ impl Cache {
     /// Keeps a segment for later runs. What comes back is the same, mapped from its file where that worked, so that it
     /// takes no memory of its own.
     pub fn store_segment(&self, segment: Segment) -> Segment {
-        let Some(place) = self.place(&[&segment]) else { return segment };
+        let Some(place) = self.place(&[&segment]) else { return segment.aside() };
         let stored = self.put(&place, |file| file.write_all(segment.as_bytes()));
         match stored.as_ref().map(Segment::open) {
             Some(Ok(mapped)) => mapped,
             Some(Err(error)) => {
-                tracing::warn!(%error, path = ?place, "a segment cannot be read back: it stays in memory");
+                tracing::warn!(%error, path = ?place, "a cached segment cannot be read back");
                 remove(&place);
-                segment
+                segment.aside()
             }
-            None => segment,
+            None => segment.aside(),
         }
     }
 
@@ -69,8 +69,9 @@ impl Cache {
         segments
     }
 
-    fn merge(&self, small: &[&Segment]) -> Result<Segment, SegmentError> {
-        let Some(place) = self.place(small) else { return Segment::merge_in_memory(small) };
+    /// Makes one segment of several, and removes their files.
+    pub fn merge(&self, small: &[&Segment]) -> Result<Segment, SegmentError> {
+        let Some(place) = self.place(small) else { return Segment::merge_aside(small) };
         let mut failed = None;
         let stored = self.put(&place, |file| match Segment::merge(small, file) {
             Ok(_) => Ok(()),
@@ -88,7 +89,7 @@ impl Cache {
                 Ok(merged)
             }
             (None, Some(error)) => Err(error),
-            (None, None) => Segment::merge_in_memory(small),
+            (None, None) => Segment::merge_aside(small),
         }
     }
 

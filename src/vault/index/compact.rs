@@ -1,5 +1,7 @@
 //! Keeping segments few: every lookup may have to ask each of them.
 
+use std::borrow::Borrow;
+
 use super::segment::{Segment, SegmentError};
 
 /// Segments that an index may have before they are merged.
@@ -10,25 +12,26 @@ const MANY: usize = 8;
 /// One that is larger than all the smaller ones together stays as it is when it can, so that a large index is not
 /// rewritten for every small one: each entry is merged about as often as the index doubles. When `merge` fails, all that
 /// were given come back, and lookups are slower.
-pub fn compact(
-    mut segments: Vec<Segment>,
-    merge: impl FnOnce(&[&Segment]) -> Result<Segment, SegmentError>,
-) -> (Vec<Segment>, Result<(), SegmentError>) {
+pub fn compact<S: Borrow<Segment>>(
+    mut segments: Vec<S>,
+    merge: impl FnOnce(&[&Segment]) -> Result<S, SegmentError>,
+) -> (Vec<S>, Result<(), SegmentError>) {
     if segments.len() <= MANY {
         return (segments, Ok(()));
     }
-    segments.sort_by_key(Segment::len);
+    let len = |segment: &S| segment.borrow().len();
+    segments.sort_by_key(len);
     let least = segments.len() - MANY + 1;
     let mut small = 0;
     let mut sum = 0;
     for segment in &segments {
-        if small >= least && segment.len() > sum {
+        if small >= least && len(segment) > sum {
             break;
         }
-        sum += segment.len();
+        sum += len(segment);
         small += 1;
     }
-    match merge(&segments[..small].iter().collect::<Vec<_>>()) {
+    match merge(&segments[..small].iter().map(Borrow::borrow).collect::<Vec<_>>()) {
         Ok(merged) => {
             segments.drain(..small);
             segments.push(merged);

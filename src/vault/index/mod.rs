@@ -1,8 +1,10 @@
 //! The index: where every blob of a vault lies.
 //!
-//! Sorted, immutable [`Segment`]s hold what the vault's index files say; an overlay holds what this run added. Reads
-//! ask both. Nothing here reads the vault or its index files, and nothing is removed: after a prune the index is loaded
-//! again. A blob may lie in several packs; an entry that two index files repeat counts once.
+//! Sorted, immutable [`Segment`]s hold what the vault's index files say; an overlay holds what this run added, until an
+//! index file names it and it is settled in a segment as well. Reads ask all of them. Memory is bounded by what is not
+//! settled yet, as segments lie in mapped files. Nothing here reads the vault or its index files, and nothing is removed:
+//! after a prune the index is loaded again. A blob may lie in several packs; an entry that two index files repeat counts
+//! once.
 
 mod checksum;
 mod compact;
@@ -12,6 +14,7 @@ mod mapped;
 mod merged;
 mod overlay;
 mod segment;
+mod settled;
 mod write;
 
 use std::sync::Arc;
@@ -23,20 +26,25 @@ pub use self::segment::{Segment, SegmentError};
 use self::entry::{Entry, Totals};
 use self::merged::Merged;
 use self::overlay::Overlay;
+use self::settled::Settled;
 use super::blob::{BlobKey, BlobType, Located};
 use super::id::Id;
 
 /// Where every blob lies. A clone is another handle to the same index, and sees what is inserted through either.
 #[derive(Debug, Clone)]
 pub struct Index {
+    /// What was loaded.
     segments: Arc<[Segment]>,
+    /// What this run added and index files name.
+    settled: Arc<Settled>,
+    /// What this run added beside.
     overlay: Arc<Overlay>,
 }
 
 impl Index {
     /// An index of what the segments say, with nothing added yet.
     pub fn new(segments: Vec<Segment>) -> Self {
-        Self { segments: segments.into(), overlay: Arc::new(Overlay::new()) }
+        Self { segments: segments.into(), settled: Arc::default(), overlay: Arc::new(Overlay::new()) }
     }
 
     /// An index of these packs, held in memory.
@@ -46,13 +54,15 @@ impl Index {
 
     /// One place of the blob, if it is stored: what this run wrote before what it found.
     pub fn get(&self, key: BlobKey) -> Option<Located> {
-        let added = self.overlay.find(key).first().map(Entry::located);
-        added.or_else(|| self.segments.iter().find_map(|segment| segment.find(key).next()).map(|found| found.located()))
+        // In this order: what is settled leaves the overlay only once it is found there.
+        let found = self.overlay.find(key).first().copied().or_else(|| self.settled.find(key).first().copied());
+        found.or_else(|| self.segments.iter().find_map(|segment| segment.find(key).next())).map(|found| found.located())
     }
 
     /// Every place of the blob, each once: where to look when one turns out to be damaged.
     pub fn get_all(&self, key: BlobKey) -> Vec<Located> {
         let mut found = self.overlay.find(key);
+        found.append(&mut self.settled.find(key));
         found.extend(self.segments.iter().flat_map(|segment| segment.find(key)));
         found.sort_unstable();
         found.dedup();
@@ -61,7 +71,18 @@ impl Index {
 
     /// Whether the blob is stored. One that is only claimed is not.
     pub fn contains(&self, key: BlobKey) -> bool {
-        self.overlay.contains(key) || self.segments.iter().any(|segment| segment.find(key).next().is_some())
+        self.overlay.contains(key) || self.settled.contains(key) || self.is_loaded(key)
+    }
+
+    /// Whether the index says that this place of the blob is one.
+    pub fn has_place(&self, key: BlobKey, at: Located) -> bool {
+        let wanted = Entry::of(key, at);
+        let loaded = || self.segments.iter().flat_map(|segment| segment.find(key)).any(|entry| entry == wanted);
+        self.overlay.find(key).contains(&wanted) || self.settled.find(key).contains(&wanted) || loaded()
+    }
+
+    fn is_loaded(&self, key: BlobKey) -> bool {
+        self.segments.iter().any(|segment| segment.find(key).next().is_some())
     }
 
     /// Claims a blob for the caller, who must now store it: [`Index::insert`] its pack, or [`Index::release`] it.
@@ -71,8 +92,15 @@ impl Index {
     /// all packs, that needs no care.
     #[must_use]
     pub fn claim(&self, key: BlobKey) -> bool {
-        let stored = self.segments.iter().any(|segment| segment.find(key).next().is_some());
-        !stored && self.overlay.claim(key)
+        if self.is_loaded(key) || !self.overlay.claim(key) {
+            return false;
+        }
+        // Asked after the claim, because what is settled leaves the overlay: before it, both could say no.
+        let settled = self.settled.contains(key);
+        if settled {
+            self.overlay.release(key);
+        }
+        !settled
     }
 
     /// Gives a claim back after a failure, so that another try may store the blob. Does nothing to a stored blob.
@@ -83,6 +111,19 @@ impl Index {
     /// Adds a pack that is now in the vault; its blobs are no longer claimed but stored.
     pub fn insert(&self, contents: &PackContents) {
         self.overlay.insert(contents);
+    }
+
+    /// Moves packs that an index file names by now out of memory: `segment` has their places, claimed ones too. `merge`
+    /// makes one segment of several when there are many.
+    pub fn settle(
+        &self,
+        packs: &[PackContents],
+        segment: Segment,
+        merge: impl FnOnce(&[&Segment]) -> Result<Segment, SegmentError>,
+    ) -> Result<(), SegmentError> {
+        let merged = self.settled.add(segment, merge);
+        self.overlay.forget(packs);
+        merged
     }
 
     /// A number for each blob that was loaded, below [`Index::positions`]: the place of its mark in a bit set. What this
@@ -122,7 +163,7 @@ impl Index {
 
     /// Places known, at least as many as there are blobs: one that two index files repeat counts twice.
     pub fn len(&self) -> u64 {
-        self.segments.iter().map(Segment::len).sum::<u64>() + self.overlay.len()
+        self.segments.iter().map(Segment::len).sum::<u64>() + self.settled.len() + self.overlay.len()
     }
 
     /// Whether no blob is stored.
@@ -133,14 +174,18 @@ impl Index {
     fn places(&self) -> impl Iterator<Item = Entry<Id>> + '_ {
         type Source<'a> = Box<dyn Iterator<Item = Entry<Id>> + 'a>;
         let added: Source<'_> = Box::new(self.overlay.places().into_iter());
-        Merged::of(self.segments.iter().map(|segment| Box::new(segment.places()) as Source<'_>).chain([added]))
+        let settled = self.settled.all().into_iter().map(|segment| Box::new(settled::places(segment)) as Source<'_>);
+        let loaded = self.segments.iter().map(|segment| Box::new(segment.places()) as Source<'_>);
+        Merged::of([added].into_iter().chain(settled).chain(loaded))
     }
 
     fn packs_by_source(&self) -> impl Iterator<Item = (Id, Totals)> + '_ {
         type Source<'a> = Box<dyn Iterator<Item = (Id, Totals, usize)> + 'a>;
-        let added = self.overlay.packs();
-        let sources = self.segments.iter().map(|segment| Box::new(segment.packs()) as Box<dyn Iterator<Item = _>>);
-        let sources = sources.chain([Box::new(added.into_iter()) as Box<dyn Iterator<Item = _>>]);
+        let added = Box::new(self.overlay.packs().into_iter()) as Box<dyn Iterator<Item = _>>;
+        let settled = self.settled.all().into_iter();
+        let settled = settled.map(|segment| Box::new(settled::packs(segment)) as Box<dyn Iterator<Item = _>>);
+        let loaded = self.segments.iter().map(|segment| Box::new(segment.packs()) as Box<dyn Iterator<Item = _>>);
+        let sources = [added].into_iter().chain(settled).chain(loaded);
         // Numbered by source, so that equal totals from two of them are not taken for one listing.
         let numbered =
             sources.enumerate().map(|(n, source)| Box::new(source.map(move |(id, t)| (id, t, n))) as Source<'_>);

@@ -1,10 +1,10 @@
-//! What this run adds to the index, and which blobs its workers are storing right now.
+//! What this run adds to the index until it is settled, and which blobs its workers are storing right now.
 //!
 //! A blob costs 48 bytes and a byte of hash table, with the table's free space 56 to 112; a pack's name is kept once.
 //! Spread over shards, so that workers rarely wait for one another.
 
-use std::collections::HashMap;
 use std::collections::hash_map::Entry as Slot;
+use std::collections::{HashMap, HashSet};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use super::super::blob::{BlobKey, BlobType};
@@ -17,7 +17,8 @@ const SHARDS: usize = 32;
 pub(super) struct Overlay {
     /// By type, then by the id's last byte.
     shards: [[Mutex<Shard>; SHARDS]; 2],
-    packs: Mutex<Vec<(Id, Totals)>>,
+    /// Numbered by their places; those that were settled are only counted.
+    packs: Mutex<Vec<Option<(Id, Totals)>>>,
 }
 
 #[derive(Debug, Default)]
@@ -92,7 +93,7 @@ impl Overlay {
         }
         let number = {
             let mut packs = lock(&self.packs);
-            packs.push((contents.id, totals));
+            packs.push(Some((contents.id, totals)));
             // One run cannot upload four billion packs: at 4 MiB each they would be 16 EiB.
             u32::try_from(packs.len() - 1).expect("fewer than 2^32 packs a run")
         };
@@ -105,6 +106,32 @@ impl Overlay {
                 None | Some(CLAIMED) => {}
                 Some(earlier) => shard.others.push((key.id, earlier)),
             }
+        }
+    }
+
+    /// Forgets these packs, and the claims on what is in them.
+    pub(super) fn forget(&self, packs: &[PackContents]) {
+        let gone: HashSet<Id> = packs.iter().map(|pack| pack.id).collect();
+        let in_them = |number: u32| {
+            let packs = lock(&self.packs);
+            packs.get(number as usize).is_some_and(|pack| pack.is_none_or(|(id, _)| gone.contains(&id)))
+        };
+        for (key, _) in packs.iter().flat_map(|pack| &pack.blobs) {
+            let Shard { places, others, stored } = &mut *self.shard(*key);
+            let before = others.len();
+            others.retain(|(id, place)| *id != key.id || !in_them(place.pack));
+            *stored -= (before - others.len()) as u64;
+            let Some(place) = places.get_mut(&key.id).filter(|place| **place == CLAIMED || in_them(place.pack)) else {
+                continue;
+            };
+            *stored -= u64::from(*place != CLAIMED);
+            match others.iter().position(|(id, _)| *id == key.id) {
+                Some(at) => *place = others.swap_remove(at).1,
+                None => drop(places.remove(&key.id)),
+            }
+        }
+        for pack in &mut *lock(&self.packs) {
+            *pack = pack.take_if(|(id, _)| !gone.contains(id));
         }
     }
 
@@ -131,7 +158,7 @@ impl Overlay {
 
     /// A copy of all packs, sorted.
     pub(super) fn packs(&self) -> Vec<(Id, Totals)> {
-        let mut packs = lock(&self.packs).clone();
+        let mut packs: Vec<(Id, Totals)> = lock(&self.packs).iter().flatten().copied().collect();
         packs.sort_unstable_by_key(|(id, _)| *id);
         packs
     }
@@ -139,10 +166,10 @@ impl Overlay {
 
 impl Place {
     /// Nothing for a blob that is only claimed.
-    fn named(self, key: BlobKey, packs: &[(Id, Totals)]) -> Option<Entry<Id>> {
-        let (pack, _) = packs.get(self.pack as usize)?;
+    fn named(self, key: BlobKey, packs: &[Option<(Id, Totals)>]) -> Option<Entry<Id>> {
+        let (pack, _) = (*packs.get(self.pack as usize)?)?;
         let Self { offset, length, uncompressed, .. } = self;
-        Some(Entry { key, pack: *pack, offset, length, uncompressed })
+        Some(Entry { key, pack, offset, length, uncompressed })
     }
 }
 

@@ -114,6 +114,35 @@ impl Segment {
         Self::read(Backing::Memory(bytes))
     }
 
+    /// The union of `segments`, in a file without a name where one can be made.
+    pub fn merge_aside(segments: &[&Self]) -> Result<Self, SegmentError> {
+        match tempfile::tempfile() {
+            Ok(file) => Self::open(&Self::merge(segments, file)?),
+            Err(_) => Self::merge_in_memory(segments),
+        }
+    }
+
+    /// Moves a segment that is large out of memory, to a file without a name: a crash leaves nothing behind. Where there is
+    /// no room for one, it stays.
+    pub fn aside(self) -> Self {
+        const LARGE: usize = 256 << 10;
+        if self.as_bytes().len() < LARGE {
+            return self;
+        }
+        let write = || -> Result<Self, SegmentError> {
+            let mut file = tempfile::tempfile()?;
+            file.write_all(self.as_bytes())?;
+            Self::open(&file)
+        };
+        match write() {
+            Ok(mapped) => mapped,
+            Err(error) => {
+                tracing::debug!(%error, "an index segment stays in memory");
+                self
+            }
+        }
+    }
+
     /// Maps a segment file, after a look at every byte of it.
     ///
     /// The file must never be changed or cut short from here on: a mapping would show it, or kill the process.
@@ -175,18 +204,33 @@ impl Segment {
         self.entries().filter_map(|entry| self.named(entry))
     }
 
+    /// The place with this number, from 0: data before trees.
+    pub(super) fn place(&self, number: usize) -> Option<Entry<Id>> {
+        let trees = number.checked_sub(self.parts.data.count);
+        let entry = match trees {
+            None => self.record(BlobType::Data, number),
+            Some(number) if number < self.parts.trees.count => self.record(BlobType::Tree, number),
+            Some(_) => None,
+        };
+        self.named(entry?)
+    }
+
     /// All packs, in ascending order.
     pub(super) fn packs(&self) -> impl Iterator<Item = (Id, Totals)> + '_ {
-        (0..self.parts.packs.count).map_while(|n| {
-            let at = self.parts.packs.start + n * PACK;
-            let bytes = self.as_bytes();
-            let totals = Totals {
-                data: layout::u32_at(bytes, at + 32)?,
-                trees: layout::u32_at(bytes, at + 36)?,
-                size: layout::u64_at(bytes, at + 40)?,
-            };
-            Some((layout::id_at(bytes, at)?, totals))
-        })
+        (0..self.parts.packs.count).map_while(|n| self.pack(n))
+    }
+
+    /// The pack with this number in the table, from 0.
+    pub(super) fn pack(&self, number: usize) -> Option<(Id, Totals)> {
+        let in_table = number < self.parts.packs.count;
+        let at = in_table.then(|| self.parts.packs.start + number * PACK)?;
+        let bytes = self.as_bytes();
+        let totals = Totals {
+            data: layout::u32_at(bytes, at + 32)?,
+            trees: layout::u32_at(bytes, at + 36)?,
+            size: layout::u64_at(bytes, at + 40)?,
+        };
+        Some((layout::id_at(bytes, at)?, totals))
     }
 
     fn pack_ids<'a>(segments: &'a [&Self]) -> impl Iterator<Item = Id> + 'a {
