@@ -1,7 +1,8 @@
 //! What prune can decide about a pack, and why; the sums it reports; the reasons for which it refuses.
 
+use super::plan::Homes;
 use crate::units::ByteSize;
-use crate::vault::{BlobKey, Id, Located};
+use crate::vault::{BlobKey, Id};
 
 /// How much of what remains may stay unused, in percent. 0 repacks everything that holds an unused byte; 100 never
 /// repacks.
@@ -75,8 +76,8 @@ pub struct Repacked {
     pub size: ByteSize,
     /// Its bytes that no snapshot needs: the reason.
     pub unused: ByteSize,
-    /// What moves, ascending by offset.
-    pub blobs: Vec<(BlobKey, Located)>,
+    /// How many blobs move.
+    pub blobs: u64,
 }
 
 /// A pack that goes.
@@ -144,6 +145,8 @@ pub struct PrunePlan {
     pub index: IndexChange,
     /// Sums.
     pub figures: Figures,
+    /// Which copy counts of the needed blobs that have several.
+    pub(super) homes: Homes,
 }
 
 impl PrunePlan {

@@ -6,6 +6,7 @@
 pub mod decision;
 pub mod forget;
 pub mod plan;
+mod repack;
 mod run;
 #[cfg(test)]
 mod tests;

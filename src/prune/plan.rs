@@ -7,7 +7,8 @@
 //! counts. A vault in which a used blob cannot be found whole is never pruned: the plan is refused and names what is
 //! missing, since deleting around damage can take away what a repair would need.
 //!
-//! It reads no pack and knows nothing of grace periods or concurrent writers.
+//! It reads no pack and knows nothing of grace periods or concurrent writers. What it holds grows with the packs of the vault
+//! and with the blobs that lie in several of them, not with its blobs.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -28,20 +29,22 @@ const ENTRY_COMPRESSED: u64 = 41;
 
 /// The index, as prune walks it. Walked several times, so that no copy of it has to be held.
 pub trait Entries {
-    /// All blobs of all packs in any order: a blob that lies in several packs once for each, but an entry that several
-    /// index files repeat only once.
+    /// All blobs of all packs, the places of one blob one after another: a blob that lies in several packs once for each,
+    /// but an entry that several index files repeat only once.
     fn entries(&self) -> impl Iterator<Item = (BlobKey, Located)>;
+}
+
+/// What snapshots reach.
+pub trait Needed {
+    /// Whether any snapshot needs this blob, which is in the index.
+    fn needs(&self, key: &BlobKey) -> bool;
+    /// The blobs that snapshots need and no index names.
+    fn unindexed(&self) -> Vec<BlobKey>;
 }
 
 impl Entries for Index {
     fn entries(&self) -> impl Iterator<Item = (BlobKey, Located)> {
         self.iter()
-    }
-}
-
-impl Entries for [(BlobKey, Located)] {
-    fn entries(&self) -> impl Iterator<Item = (BlobKey, Located)> {
-        self.iter().copied()
     }
 }
 
@@ -60,6 +63,8 @@ struct Tally {
     duplicate: u64,
     /// Bytes that nothing needs.
     unused: u64,
+    /// How many needed blobs count here.
+    used_blobs: u64,
     /// As listed; `None` when the store does not have it.
     found: Option<u64>,
 }
@@ -74,14 +79,21 @@ impl Tally {
     }
 }
 
-/// Decides for every pack. `listed` is what lies under `data/` (id and size); `used` every blob that any snapshot
+/// Decides for every pack. `listed` is what lies under `data/` (id and size); `needed` every blob that any snapshot
 /// reaches, trees included.
 pub fn prune(
     index: &(impl Entries + ?Sized),
     listed: &[(Id, ByteSize)],
-    used: &HashSet<BlobKey>,
+    needed: &impl Needed,
     max_unused: MaxUnused,
 ) -> Result<PrunePlan, Refusal> {
+    let mut unindexed = needed.unindexed();
+    if !unindexed.is_empty() {
+        unindexed.sort_unstable();
+        let count = unindexed.len();
+        unindexed.truncate(NAMED);
+        return Err(Refusal::NotIndexed { blobs: unindexed, count });
+    }
     let mut tallies = tally_sizes(index);
     let mut figures = Figures::default();
     let mut delete = Vec::new();
@@ -97,11 +109,11 @@ pub fn prune(
             }
         }
     }
-    let homes = choose_homes(index, &mut tallies, used)?;
-    tally_use(index, &mut tallies, used, &homes);
+    refuse_if_lost(index, &mut tallies, needed)?;
+    let homes = choose_homes(index, &tallies, needed);
+    tally_use(index, &mut tallies, needed, &homes);
 
     let rewrite = choose_repacks(&tallies, max_unused);
-    let mut moving = used_blobs_of(index, &tallies, used, &homes, &rewrite);
     let mut plan = PrunePlan {
         keep: Vec::new(),
         repack: Vec::new(),
@@ -109,6 +121,7 @@ pub fn prune(
         forget: Vec::new(),
         index: IndexChange::None,
         figures,
+        homes: Homes::new(),
     };
     for (&pack, tally) in &tallies {
         plan.figures.used += tally.used;
@@ -123,12 +136,10 @@ pub fn prune(
             let reason = if tally.duplicate > 0 { DeleteReason::OnlyDuplicates } else { DeleteReason::Unused };
             delete.push(Deleted { pack, size, reason });
         } else if rewrite.contains(&pack) {
-            let mut blobs = moving.remove(&pack).unwrap_or_default();
-            blobs.sort_unstable_by_key(|(_, at)| at.offset);
             plan.figures.repack_packs += 1;
             plan.figures.rewrite += tally.used;
             plan.figures.freed += found.saturating_sub(tally.used);
-            plan.repack.push(Repacked { pack, size, unused: ByteSize(tally.waste()), blobs });
+            plan.repack.push(Repacked { pack, size, unused: ByteSize(tally.waste()), blobs: tally.used_blobs });
         } else {
             let waste = tally.waste();
             let reason = if waste == 0 { KeepReason::FullyUsed } else { KeepReason::Tolerated };
@@ -144,7 +155,34 @@ pub fn prune(
         plan.index = IndexChange::Rewrite;
     }
     plan.delete = delete;
+    plan.homes = homes;
     Ok(plan)
+}
+
+impl PrunePlan {
+    /// What moves out of some of the packs that are rewritten, ascending by offset. Asked for some packs at a time, so that
+    /// not all of it has to be held; `index` and `needed` are those that the plan was made from.
+    pub fn moving(
+        &self,
+        index: &(impl Entries + ?Sized),
+        needed: &impl Needed,
+        packs: &[Repacked],
+    ) -> HashMap<Id, Vec<(BlobKey, Located)>> {
+        let mut moving: HashMap<Id, Vec<(BlobKey, Located)>> =
+            packs.iter().map(|repacked| (repacked.pack, Vec::new())).collect();
+        for (key, at) in index.entries() {
+            if let Some(blobs) = moving.get_mut(&at.pack)
+                && needed.needs(&key)
+                && is_home(&key, &at, &self.homes)
+            {
+                blobs.push((key, at));
+            }
+        }
+        for blobs in moving.values_mut() {
+            blobs.sort_unstable_by_key(|(_, at)| at.offset);
+        }
+        moving
+    }
 }
 
 /// The packs the index names and the size each should have.
@@ -159,64 +197,45 @@ fn tally_sizes(index: &(impl Entries + ?Sized)) -> BTreeMap<Id, Tally> {
 }
 
 /// Where each needed blob that has several usable copies counts.
-type Homes = HashMap<BlobKey, (Id, u32)>;
+pub(super) type Homes = HashMap<BlobKey, (Id, u32)>;
 
-/// Picks one copy of each needed blob: the one in the pack that has to stay most anyway, so that the others empty.
-fn choose_homes(
-    index: &(impl Entries + ?Sized),
-    tallies: &mut BTreeMap<Id, Tally>,
-    used: &HashSet<BlobKey>,
-) -> Result<Homes, Refusal> {
-    let usable = |tallies: &BTreeMap<Id, Tally>, pack: &Id| tallies.get(pack).is_some_and(Tally::usable);
-    let mut copies: HashMap<BlobKey, u32> = HashMap::with_capacity(used.len());
-    for (key, at) in index.entries().filter(|(key, _)| used.contains(key)) {
-        *copies.entry(key).or_default() += u32::from(usable(tallies, &at.pack));
-    }
-    refuse_if_lost(index, tallies, used, &copies)?;
-    for (key, at) in index.entries() {
-        let Some(tally) = tallies.get_mut(&at.pack).filter(|tally| tally.usable()) else { continue };
-        let Some(&copies) = copies.get(&key) else { continue };
-        tally.needed += u64::from(at.length);
-        tally.sole += if copies == 1 { u64::from(at.length) } else { 0 };
-    }
-    let mut homes = Homes::new();
-    for (key, at) in index.entries() {
-        if copies.get(&key).is_some_and(|&copies| copies > 1) && usable(tallies, &at.pack) {
-            let rank = |pack: &Id, offset: u32| {
-                let weight = tallies.get(pack).map(|tally| (tally.sole, tally.needed));
-                (Reverse(weight), *pack, offset)
-            };
-            let home = homes.entry(key).or_insert((at.pack, at.offset));
-            if rank(&at.pack, at.offset) < rank(&home.0, home.1) {
-                *home = (at.pack, at.offset);
-            }
+/// All places of one blob, for each blob that is needed.
+fn for_each_needed(index: &(impl Entries + ?Sized), needed: &impl Needed, mut see: impl FnMut(BlobKey, &[Located])) {
+    let mut places: Vec<Located> = Vec::new();
+    let mut entries = index.entries().filter(|(key, _)| needed.needs(key)).peekable();
+    while let Some((key, at)) = entries.next() {
+        places.clear();
+        places.push(at);
+        while let Some((_, at)) = entries.next_if(|(next, _)| *next == key) {
+            places.push(at);
         }
+        see(key, &places);
     }
-    Ok(homes)
 }
 
-/// Every needed blob must lie in a pack that looks whole.
+fn is_usable(tallies: &BTreeMap<Id, Tally>, pack: &Id) -> bool {
+    tallies.get(pack).is_some_and(Tally::usable)
+}
+
+/// Every needed blob must lie in a pack that looks whole. Counts on the way what each pack holds.
 fn refuse_if_lost(
     index: &(impl Entries + ?Sized),
-    tallies: &BTreeMap<Id, Tally>,
-    used: &HashSet<BlobKey>,
-    copies: &HashMap<BlobKey, u32>,
+    tallies: &mut BTreeMap<Id, Tally>,
+    needed: &impl Needed,
 ) -> Result<(), Refusal> {
-    let mut unknown: Vec<BlobKey> = used.iter().filter(|key| !copies.contains_key(key)).copied().collect();
-    if !unknown.is_empty() {
-        unknown.sort_unstable();
-        let count = unknown.len();
-        unknown.truncate(NAMED);
-        return Err(Refusal::NotIndexed { blobs: unknown, count });
-    }
     let mut damaged = BTreeSet::new();
-    if copies.values().any(|&copies| copies == 0) {
-        for (_, at) in index.entries().filter(|(key, _)| copies.get(key) == Some(&0)) {
-            if let Some(tally) = tallies.get(&at.pack) {
+    for_each_needed(index, needed, |_, places| {
+        let copies = places.iter().filter(|at| is_usable(tallies, &at.pack)).count();
+        for at in places {
+            let Some(tally) = tallies.get_mut(&at.pack) else { continue };
+            if copies == 0 {
                 damaged.insert(DamagedPack { pack: at.pack, expected: tally.implied, found: tally.found });
+            } else if tally.usable() {
+                tally.needed += u64::from(at.length);
+                tally.sole += if copies == 1 { u64::from(at.length) } else { 0 };
             }
         }
-    }
+    });
     if damaged.is_empty() {
         return Ok(());
     }
@@ -224,25 +243,39 @@ fn refuse_if_lost(
     Err(Refusal::Damaged { packs: damaged.into_iter().take(NAMED).collect(), count })
 }
 
-/// Whether the copy of a needed blob that lies `at` is the one that counts.
-fn counts_here(key: &BlobKey, at: &Located, tally: &Tally, homes: &Homes) -> bool {
-    tally.usable() && homes.get(key).is_none_or(|&(pack, offset)| (pack, offset) == (at.pack, at.offset))
+/// Picks one copy of each needed blob: the one in the pack that has to stay most anyway, so that the others empty.
+fn choose_homes(index: &(impl Entries + ?Sized), tallies: &BTreeMap<Id, Tally>, needed: &impl Needed) -> Homes {
+    let mut homes = Homes::new();
+    for_each_needed(index, needed, |key, places| {
+        let rank = |at: &&Located| {
+            let weight = tallies.get(&at.pack).map(|tally| (tally.sole, tally.needed));
+            (Reverse(weight), at.pack, at.offset)
+        };
+        let usable = || places.iter().filter(|at| is_usable(tallies, &at.pack));
+        if places.len() > 1
+            && let Some(home) = usable().min_by_key(rank)
+        {
+            homes.insert(key, (home.pack, home.offset));
+        }
+    });
+    homes
+}
+
+/// Whether a place of a needed blob is the one that counts; in a pack that is not usable none is.
+fn is_home(key: &BlobKey, at: &Located, homes: &Homes) -> bool {
+    homes.get(key).is_none_or(|&(pack, offset)| (pack, offset) == (at.pack, at.offset))
 }
 
 /// Splits each pack's bytes into needed, duplicate and unused.
-fn tally_use(
-    index: &(impl Entries + ?Sized),
-    tallies: &mut BTreeMap<Id, Tally>,
-    used: &HashSet<BlobKey>,
-    homes: &Homes,
-) {
+fn tally_use(index: &(impl Entries + ?Sized), tallies: &mut BTreeMap<Id, Tally>, needed: &impl Needed, homes: &Homes) {
     for (key, at) in index.entries() {
         let Some(tally) = tallies.get_mut(&at.pack) else { continue };
         let length = u64::from(at.length);
-        if !used.contains(&key) {
+        if !needed.needs(&key) {
             tally.unused += length;
-        } else if counts_here(&key, &at, tally, homes) {
+        } else if tally.usable() && is_home(&key, &at, homes) {
             tally.used += length;
+            tally.used_blobs += 1;
         } else {
             tally.duplicate += length;
         }
@@ -269,23 +302,6 @@ fn choose_repacks(tallies: &BTreeMap<Id, Tally>, max_unused: MaxUnused) -> HashS
         chosen.insert(*pack);
     }
     chosen
-}
-
-/// What has to move out of the packs that are rewritten.
-fn used_blobs_of(
-    index: &(impl Entries + ?Sized),
-    tallies: &BTreeMap<Id, Tally>,
-    used: &HashSet<BlobKey>,
-    homes: &Homes,
-    rewrite: &HashSet<Id>,
-) -> HashMap<Id, Vec<(BlobKey, Located)>> {
-    let mut moving: HashMap<Id, Vec<(BlobKey, Located)>> = HashMap::new();
-    for (key, at) in index.entries().filter(|(key, at)| rewrite.contains(&at.pack) && used.contains(key)) {
-        if tallies.get(&at.pack).is_some_and(|tally| counts_here(&key, &at, tally, homes)) {
-            moving.entry(at.pack).or_default().push((key, at));
-        }
-    }
-    moving
 }
 
 #[cfg(test)]

@@ -37,10 +37,43 @@ fn store(packs: &[(u8, &[(u8, u32)])]) -> Store {
     made
 }
 
+impl Entries for Store {
+    fn entries(&self) -> impl Iterator<Item = (BlobKey, Located)> {
+        let mut sorted = self.index.clone();
+        sorted.sort_unstable_by_key(|(key, at)| (*key, at.pack, at.offset));
+        sorted.into_iter()
+    }
+}
+
+/// What is needed of a store.
+struct Used<'a> {
+    used: HashSet<BlobKey>,
+    store: &'a Store,
+}
+
+impl Needed for Used<'_> {
+    fn needs(&self, key: &BlobKey) -> bool {
+        self.used.contains(key)
+    }
+
+    fn unindexed(&self) -> Vec<BlobKey> {
+        self.used.iter().filter(|key| !self.store.index.iter().any(|(named, _)| named == *key)).copied().collect()
+    }
+}
+
 impl Store {
+    fn used(&self, used: &[u8]) -> Used<'_> {
+        Used { used: used.iter().map(|&n| blob(n)).collect(), store: self }
+    }
+
     fn plan(&self, used: &[u8], percent: u8) -> Result<PrunePlan, Refusal> {
-        let used = used.iter().map(|&n| blob(n)).collect();
-        prune(self.index.as_slice(), &self.listed, &used, MaxUnused::percent(percent).expect("at most 100"))
+        prune(self, &self.listed, &self.used(used), MaxUnused::percent(percent).expect("at most 100"))
+    }
+
+    /// What moves, all of it at once.
+    fn moving(&self, used: &[u8], plan: &PrunePlan) -> Vec<(BlobKey, Located)> {
+        let mut moving = plan.moving(self, &self.used(used), &plan.repack);
+        plan.repack.iter().flat_map(|repacked| moving.remove(&repacked.pack).unwrap_or_default()).collect()
     }
 }
 
@@ -76,7 +109,8 @@ fn the_most_wasteful_pack_is_repacked_first_and_the_rest_tolerated() {
     let plan = store.plan(&[1, 3], 5).expect("whole");
     assert_eq!(plan.repack.len(), 1);
     assert_eq!(plan.repack[0].pack, id(2));
-    assert_eq!(plan.repack[0].blobs.iter().map(|(key, _)| *key).collect::<Vec<_>>(), [blob(3)]);
+    assert_eq!(plan.repack[0].blobs, 1);
+    assert_eq!(store.moving(&[1, 3], &plan).iter().map(|(key, _)| *key).collect::<Vec<_>>(), [blob(3)]);
     assert_eq!(plan.keep, [Kept { pack: id(1), unused: ByteSize(20), reason: KeepReason::Tolerated }]);
     assert_eq!(plan.figures.unused_after, 20);
     assert_eq!(plan.figures.rewrite, 100);
@@ -96,7 +130,7 @@ fn of_two_copies_the_one_in_the_pack_that_stays_anyway_counts() {
 #[test]
 fn a_blob_twice_in_one_pack_counts_once() {
     let plan = store(&[(1, &[(7, 500), (7, 500), (8, 500)])]).plan(&[7, 8], 0).expect("whole");
-    assert_eq!(plan.repack[0].blobs.len(), 2);
+    assert_eq!(plan.repack[0].blobs, 2);
     assert_eq!(plan.figures.duplicate, 500);
 }
 
@@ -142,8 +176,8 @@ fn a_needed_blob_in_no_index_stops_the_prune_by_name() {
 #[test]
 fn data_and_tree_of_one_id_are_two_blobs() {
     let made = store(&[(1, &[(1, 100)])]);
-    let used = HashSet::from([BlobKey { kind: BlobType::Tree, id: id(1) }]);
-    let refusal = prune(made.index.as_slice(), &made.listed, &used, MaxUnused::default());
+    let used = Used { used: HashSet::from([BlobKey { kind: BlobType::Tree, id: id(1) }]), store: &made };
+    let refusal = prune(&made, &made.listed, &used, MaxUnused::default());
     assert!(matches!(refusal, Err(Refusal::NotIndexed { count: 1, .. })));
 }
 
@@ -155,8 +189,7 @@ fn the_vaults_index_is_walked_as_it_is() {
         blobs: made.index.iter().filter(|(_, at)| at.pack == id(name)).copied().collect(),
     };
     let index = Index::of_packs(&[pack(1), pack(2), pack(1)]).expect("sound");
-    let used = HashSet::from([blob(1), blob(2)]);
-    let plan = prune(&index, &made.listed, &used, MaxUnused::default()).expect("whole");
+    let plan = prune(&index, &made.listed, &made.used(&[1, 2]), MaxUnused::default()).expect("whole");
     assert_eq!(plan.keep, [Kept { pack: id(1), unused: ByteSize(0), reason: KeepReason::FullyUsed }]);
     assert_eq!((plan.delete[0].pack, plan.delete[0].reason), (id(2), DeleteReason::OnlyDuplicates));
 }
@@ -189,23 +222,24 @@ proptest! {
             }
             prop_assert!(round < 105, "still busy: {:?}", plan);
             let before: u64 = made.listed.iter().map(|(_, size)| size.0).sum();
-            made = carry_out(&made, &plan, round);
+            let moving = made.moving(&used, &plan);
+            prop_assert_eq!(moving.len() as u64, plan.repack.iter().map(|r| r.blobs).sum::<u64>());
+            made = carry_out(&made, &plan, &moving, round);
             let after: u64 = made.listed.iter().map(|(_, size)| size.0).sum();
-            let headers = HEADER_OVERHEAD + ENTRY * plan.repack.iter().map(|r| r.blobs.len() as u64).sum::<u64>();
+            let headers = HEADER_OVERHEAD + ENTRY * moving.len() as u64;
             let moved = if plan.repack.is_empty() { 0 } else { headers };
             prop_assert_eq!(after, before - plan.figures.freed + moved);
         }
     }
 }
 
-fn carry_out(made: &Store, plan: &PrunePlan, name: u8) -> Store {
+fn carry_out(made: &Store, plan: &PrunePlan, moving: &[(BlobKey, Located)], name: u8) -> Store {
     let gone: HashSet<Id> = plan.delete.iter().map(|d| d.pack).chain(plan.repack.iter().map(|r| r.pack)).collect();
     let mut after = Store {
         index: made.index.iter().filter(|(_, at)| !gone.contains(&at.pack)).copied().collect(),
         listed: made.listed.iter().filter(|(pack, _)| !gone.contains(pack)).copied().collect(),
     };
-    let moved: Vec<(u8, u32)> =
-        plan.repack.iter().flat_map(|r| &r.blobs).map(|(key, at)| (key.id.0[0], at.length)).collect();
+    let moved: Vec<(u8, u32)> = moving.iter().map(|(key, at)| (key.id.0[0], at.length)).collect();
     if !moved.is_empty() {
         let (entries, listed) = pack(name, &moved);
         after.index.extend(entries);

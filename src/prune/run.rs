@@ -5,24 +5,20 @@
 //! replace, removal of packs. What died writers left half-written goes first. A crash at any point leaves a whole vault: blobs that lie in two packs, or packs that no
 //! index names. The next prune removes either.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::decision::{Figures, MaxUnused, NAMED, PrunePlan, Refusal, Repacked};
-use super::plan;
-use crate::check::reach;
+use super::decision::{Figures, MaxUnused, PrunePlan, Refusal};
+use super::plan::{self, Entries, Needed};
+use super::repack;
+use crate::check::reach::{self, Reached};
 use crate::monitor::{Cancel, Monitor};
 use crate::units::ByteSize;
 use crate::vault::index::{Index, PackContents};
+use crate::vault::index_file::BLOBS_PER_FILE;
 use crate::vault::lock::{LockGuard, LockKind};
-use crate::vault::pack::{FinishedPack, PackBuilder, Sealer, open_blob};
-use crate::vault::{BlobKey, BlobType, FileType, Id, Located, Vault, VaultError, chain};
-
-/// Blobs that one index file names at most (restic's limit).
-const INDEX_BLOBS: usize = 50_000;
-/// zstd is not used when blobs move: they are copied as they are.
-const LEVEL: i32 = 3;
+use crate::vault::{BlobKey, FileType, Id, Located, Vault, VaultError};
 
 /// Whether the prune changes the vault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -114,14 +110,14 @@ async fn run_locked(
     let begun = clock.boot();
     monitor.stage("index");
     let index = vault.load_index(&**monitor).await?;
-    let plan = decide(vault, &index, options.max_unused, monitor, cancel).await?;
+    let marks = mark(vault, &index, monitor, cancel).await?;
+    let plan = decide(vault, &marks, options.max_unused).await?;
     let mut packs_written = 0;
     if options.mode == Mode::Write {
         clear_unfinished(vault, &**monitor).await?;
     }
     if options.mode == Mode::Write && !plan.is_empty() {
-        let moved = repack(vault, &plan.repack, monitor, cancel).await?;
-        packs_written = moved.len() as u64;
+        packs_written = repack::repack(vault, &plan, &marks, monitor, cancel).await?;
         lock.check()?;
         if cancel.is_cancelled() {
             return Err(PruneError::Cancelled);
@@ -133,7 +129,7 @@ async fn run_locked(
             .chain(plan.repack.iter().map(|repacked| repacked.pack))
             .chain(plan.forget.iter().copied())
             .collect();
-        rewrite_index(vault, &gone, moved, monitor).await?;
+        rewrite_index(vault, &gone, monitor).await?;
         lock.check()?;
         monitor.stage("delete packs");
         let there: Vec<Id> =
@@ -158,13 +154,30 @@ async fn clear_unfinished(vault: &Vault, monitor: &dyn Monitor) -> Result<(), Pr
     Ok(())
 }
 
-async fn decide(
-    vault: &Vault,
-    index: &Index,
-    max_unused: MaxUnused,
-    monitor: &Arc<dyn Monitor>,
-    cancel: &Cancel,
-) -> Result<PrunePlan, PruneError> {
+/// The index, and which of its blobs snapshots reach.
+struct Marks {
+    index: Index,
+    reached: Reached,
+}
+
+impl Entries for Marks {
+    fn entries(&self) -> impl Iterator<Item = (BlobKey, Located)> {
+        self.index.iter()
+    }
+}
+
+impl Needed for Marks {
+    fn needs(&self, key: &BlobKey) -> bool {
+        self.index.position(*key).is_some_and(|position| self.reached.has(position))
+    }
+
+    fn unindexed(&self) -> Vec<BlobKey> {
+        self.reached.missing.keys().copied().collect()
+    }
+}
+
+/// Goes through all that snapshots reach.
+async fn mark(vault: &Vault, index: &Index, monitor: &Arc<dyn Monitor>, cancel: &Cancel) -> Result<Marks, PruneError> {
     let snapshots = vault.snapshots().await?;
     if let Some((_, damaged)) = snapshots.damaged.into_iter().next() {
         return Err(damaged.into());
@@ -183,88 +196,21 @@ async fn decide(
     if let Some((first, why)) = reached.damaged.iter().min() {
         return Err(PruneError::DamagedTrees { count: reached.damaged.len(), first: *first, why: why.clone() });
     }
-    if !reached.missing.is_empty() {
-        let mut blobs: Vec<BlobKey> = reached.missing.keys().copied().collect();
-        blobs.sort_unstable();
-        let count = blobs.len();
-        blobs.truncate(NAMED);
-        return Err(Refusal::NotIndexed { blobs, count }.into());
-    }
+    Ok(Marks { index: index.clone(), reached })
+}
+
+async fn decide(vault: &Vault, marks: &Marks, max_unused: MaxUnused) -> Result<PrunePlan, PruneError> {
     let listed: Vec<(Id, ByteSize)> =
         vault.list(FileType::Pack).await?.into_iter().map(|(id, size)| (id, ByteSize(size))).collect();
-    let is_used = |key: &BlobKey| index.position(*key).is_some_and(|position| reached.has(position));
-    let used: HashSet<BlobKey> = index.iter().map(|(key, _)| key).filter(is_used).collect();
-    Ok(plan::prune(index, &listed, &used, max_unused)?)
-}
-
-/// Copies the blobs that move into new packs, each verified on the way.
-async fn repack(
-    vault: &Vault,
-    packs: &[Repacked],
-    monitor: &Arc<dyn Monitor>,
-    cancel: &Cancel,
-) -> Result<Vec<PackContents>, PruneError> {
-    monitor.stage("repack");
-    monitor.total(packs.len() as u64, packs.iter().map(|pack| pack.size.0).sum());
-    let sealer = vault.sealer(LEVEL);
-    let mut open: HashMap<BlobType, PackBuilder> = HashMap::new();
-    let mut written = Vec::new();
-    for pack in packs {
-        if cancel.is_cancelled() {
-            return Err(PruneError::Cancelled);
-        }
-        for run in runs(&pack.blobs) {
-            let (first, last) = (run[0].1, run[run.len() - 1].1);
-            let (start, end) = (u64::from(first.offset), u64::from(last.offset) + u64::from(last.length));
-            let bytes = vault.load_pack_range(&pack.pack, start..end).await?;
-            for (key, located) in run {
-                let from = (u64::from(located.offset) - start) as usize;
-                let damaged = |why: String| PruneError::DamagedBlob { blob: key.id, pack: pack.pack, why };
-                let sealed = bytes
-                    .get(from..from + located.length as usize)
-                    .ok_or_else(|| damaged("it lies beyond the pack's end".to_owned()))?;
-                open_blob(vault.key(), &key.id, sealed, located.uncompressed)
-                    .map_err(|error| damaged(chain(&error)))?;
-                let builder = open.entry(key.kind).or_insert_with(|| PackBuilder::new(key.kind));
-                builder.add_sealed(key.id, sealed, located.uncompressed).map_err(|error| damaged(chain(&error)))?;
-                if builder.is_full(vault.pack_size())
-                    && let Some(full) = open.remove(&key.kind)
-                {
-                    written.push(put(vault, full, &sealer).await?);
-                }
-            }
-        }
-        monitor.advance(1, pack.size.0);
-    }
-    for (_, rest) in open {
-        written.push(put(vault, rest, &sealer).await?);
-    }
-    Ok(written)
-}
-
-/// Blobs, sorted by offset, in runs that are worth one request each.
-fn runs(blobs: &[(BlobKey, Located)]) -> impl Iterator<Item = &[(BlobKey, Located)]> {
-    const GAP: u32 = 256 << 10;
-    blobs.chunk_by(|(_, a), (_, b)| b.offset <= a.offset.saturating_add(a.length).saturating_add(GAP))
-}
-
-async fn put(vault: &Vault, pack: PackBuilder, sealer: &Sealer) -> Result<PackContents, PruneError> {
-    let finished: FinishedPack = pack.finish(sealer).map_err(VaultError::seal)?;
-    vault.put_pack(&finished).await?;
-    Ok(PackContents::from(&finished))
+    Ok(plan::prune(marks, &listed, marks, max_unused)?)
 }
 
 /// Replaces the index files that name packs which go. One old file is in memory at a time.
-async fn rewrite_index(
-    vault: &Vault,
-    gone: &HashSet<Id>,
-    moved: Vec<PackContents>,
-    monitor: &Arc<dyn Monitor>,
-) -> Result<(), PruneError> {
+async fn rewrite_index(vault: &Vault, gone: &HashSet<Id>, monitor: &Arc<dyn Monitor>) -> Result<(), PruneError> {
     monitor.stage("index");
     let files = vault.list(FileType::Index).await?;
     monitor.total(files.len() as u64, 0);
-    let (mut waiting, mut replaced) = (moved, Vec::new());
+    let (mut waiting, mut replaced) = (Vec::new(), Vec::new());
     for (id, _) in files {
         let packs = vault.load_index_file(&id).await?;
         let before = packs.len();
@@ -272,7 +218,7 @@ async fn rewrite_index(
         if kept.len() < before {
             waiting.extend(kept);
             replaced.push(id);
-            if waiting.iter().map(|pack| pack.blobs.len()).sum::<usize>() >= INDEX_BLOBS {
+            if waiting.iter().map(|pack| pack.blobs.len()).sum::<usize>() >= BLOBS_PER_FILE {
                 write_index(vault, &mut waiting).await?;
             }
         }
@@ -286,11 +232,11 @@ async fn rewrite_index(
     Ok(())
 }
 
-async fn write_index(vault: &Vault, waiting: &mut Vec<PackContents>) -> Result<(), PruneError> {
+pub(super) async fn write_index(vault: &Vault, waiting: &mut Vec<PackContents>) -> Result<(), PruneError> {
     let mut rest = waiting.as_slice();
     while !rest.is_empty() {
         let (mut blobs, mut count) = (0, 0);
-        while count < rest.len() && (count == 0 || blobs + rest[count].blobs.len() <= INDEX_BLOBS) {
+        while count < rest.len() && (count == 0 || blobs + rest[count].blobs.len() <= BLOBS_PER_FILE) {
             blobs += rest[count].blobs.len();
             count += 1;
         }
