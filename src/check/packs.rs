@@ -3,17 +3,21 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio::sync::Semaphore;
 
 use super::{CheckError, ReadData};
 use crate::clock::Random;
 use crate::monitor::{Cancel, Monitor};
 use crate::vault::index::Index;
-use crate::vault::pack::{open_blob, read_header};
+use crate::vault::pack::{Opener, read_header};
 use crate::vault::{BlobKey, Id, Located, Vault, chain};
 
 /// Packs read and verified at the same time; each stands in memory whole.
 const CONCURRENT: usize = 4;
+/// Bytes of packs in memory at the same time. With larger packs than usual, one at a time goes on.
+const IN_MEMORY: u32 = 64 << 20;
 
 /// Packs in the index against packs in the store.
 #[derive(Debug)]
@@ -108,21 +112,22 @@ pub(super) async fn read(
     cancel: &Cancel,
 ) -> Result<Read, CheckError> {
     monitor.total(packs.len() as u64, packs.iter().map(|(_, size)| size).sum());
-    let mut expected: HashMap<Id, Vec<(BlobKey, Located)>> = HashMap::new();
     let chosen: HashSet<Id> = packs.iter().map(|(id, _)| *id).collect();
-    for (key, located) in index.iter().filter(|(_, located)| chosen.contains(&located.pack)) {
-        expected.entry(located.pack).or_default().push((key, located));
-    }
+    let named = index.packs().filter(|pack| chosen.contains(&pack.id)).map(|pack| (pack.id, pack.blobs));
+    let named: HashMap<Id, u32> = named.collect();
+    let memory = Semaphore::new(IN_MEMORY as usize);
     let verified = stream::iter(packs).map(|(id, size)| {
-        let (vault, monitor, cancel) = (vault.clone(), monitor.clone(), cancel.clone());
-        let blobs = expected.remove(&id).unwrap_or_default();
+        let (vault, index, monitor, cancel) = (vault.clone(), index.clone(), monitor.clone(), cancel.clone());
+        let (blobs, memory) = (named.get(&id).copied().unwrap_or(0), &memory);
         async move {
+            let weight = u32::try_from(size).unwrap_or(u32::MAX).clamp(1, IN_MEMORY);
+            let _memory = memory.acquire_many(weight).await.expect("the semaphore is never closed");
             if cancel.is_cancelled() {
                 return Err(CheckError::Cancelled);
             }
             let damaged = match vault.load_pack_range(&id, 0..size).await {
                 Ok(bytes) => {
-                    let verify = move || verify(&vault, id, &bytes, &blobs);
+                    let verify = move || verify(&vault, &index, id, bytes, blobs);
                     let done = tokio::task::spawn_blocking(verify).await;
                     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
                 }
@@ -143,41 +148,44 @@ pub(super) async fn read(
     Ok(read)
 }
 
-/// Verifies a whole pack: name, header, and every blob that the index says is in it.
-fn verify(vault: &Vault, id: Id, bytes: &[u8], blobs: &[(BlobKey, Located)]) -> Option<Damaged> {
-    let named = Id::of(bytes) == id;
-    let header = read_header(vault.key(), id, bytes);
-    let mut broken = HashSet::new();
+/// Verifies a whole pack: name, header, and every blob that the index says is in it, which are `blobs`.
+fn verify(vault: &Vault, index: &Index, id: Id, bytes: Bytes, blobs: u32) -> Option<Damaged> {
     let mut why = Vec::new();
-    match &header {
-        Err(error) => why.push(format!("its header cannot be read: {}", chain(error))),
+    if Id::of(&bytes) != id {
+        why.push("its bytes are not those that it is named for".to_owned());
+    }
+    let header = read_header(vault.key(), id, &bytes);
+    let wanted = match header {
         Ok(contents) => {
-            let there: HashSet<(BlobKey, u32, u32)> =
-                contents.blobs.iter().map(|(k, l)| (*k, l.offset, l.length)).collect();
-            let absent = blobs.iter().filter(|(k, l)| !there.contains(&(*k, l.offset, l.length))).count();
-            if absent > 0 {
+            let mut there = contents.blobs;
+            there.retain(|(key, at)| index.has_place(*key, *at));
+            if there.len() == blobs as usize {
+                there
+            } else {
+                let all = listed(index, id);
+                let absent = all.len().saturating_sub(there.len());
                 why.push(format!("{absent} blobs that the index names are not in its header"));
+                all
             }
         }
-    }
-    for (key, located) in blobs {
+        Err(error) => {
+            why.push(format!("its header cannot be read: {}", chain(&error)));
+            listed(index, id)
+        }
+    };
+    let mut broken = HashSet::new();
+    let mut opener = Opener::new(vault.key().clone());
+    let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
+    for (key, located) in wanted {
         let (start, len) = (located.offset as usize, located.length as usize);
-        let sealed = bytes.get(start..start.saturating_add(len));
-        let opened = sealed.map(|sealed| open_blob(vault.key(), &key.id, sealed, located.uncompressed));
-        match opened {
-            Some(Ok(_)) => {}
-            Some(Err(error)) => {
-                broken.insert(*key);
-                why.push(format!("blob {} at {start}: {}", key.id.short(), chain(&error)));
-            }
-            None => {
-                broken.insert(*key);
-                why.push(format!("blob {} at {start} lies beyond its end", key.id.short()));
-            }
-        }
-    }
-    if !named {
-        why.insert(0, "its bytes are not those that it is named for".to_owned());
+        let sealed = bytes.get_mut(start..start.saturating_add(len));
+        let fault = match sealed.map(|sealed| opener.prove(&key.id, sealed, located.uncompressed)) {
+            Some(Ok(())) => continue,
+            Some(Err(error)) => format!("blob {} at {start}: {}", key.id.short(), chain(&error)),
+            None => format!("blob {} at {start} lies beyond its end", key.id.short()),
+        };
+        broken.insert(key);
+        why.push(fault);
     }
     if why.is_empty() {
         return None;
@@ -188,6 +196,11 @@ fn verify(vault: &Vault, id: Id, bytes: &[u8], blobs: &[(BlobKey, Located)]) -> 
         why.push(format!("and {more} more"));
     }
     Some(Damaged { why: why.join("; "), blobs: Some(broken) })
+}
+
+/// What the index says is in a pack. Goes through all of it: for packs that are damaged.
+fn listed(index: &Index, pack: Id) -> Vec<(BlobKey, Located)> {
+    index.iter().filter(|(_, located)| located.pack == pack).collect()
 }
 
 #[cfg(test)]

@@ -72,7 +72,17 @@ pub fn reach(
     let reached = Reached { bits, missing: HashMap::new(), damaged: HashMap::new(), trees: 0 };
     let queue = Queue { waiting: Mutex::new(Vec::new()), more: Condvar::new(), open: AtomicUsize::new(0) };
     let found = Mutex::new(Found::default());
-    let walk = Walk { vault, index, handle, monitor, cancel, reached: &reached, queue: &queue, found: &found };
+    let walk = Walk {
+        vault,
+        index,
+        handle,
+        monitor,
+        cancel,
+        reached: &reached,
+        queue: &queue,
+        found: &found,
+        large: Mutex::new(()),
+    };
     // A root has no tree that refers to it: it is given as its own.
     roots.iter().for_each(|root| walk.meet(*root, *root));
     std::thread::scope(|scope| {
@@ -93,6 +103,7 @@ struct Walk<'r> {
     reached: &'r Reached,
     queue: &'r Queue,
     found: &'r Mutex<Found>,
+    large: Mutex<()>,
 }
 
 impl Walk<'_> {
@@ -142,6 +153,9 @@ impl Walk<'_> {
     }
 
     fn tree(&self, tree: Id) {
+        // Large ones one after another: each is in memory while it is fetched.
+        let large = self.vault.is_large(self.index, &tree);
+        let _turn = large.then(|| self.large.lock().unwrap_or_else(PoisonError::into_inner));
         let nodes = match self.handle.block_on(self.vault.open_tree(self.index, &tree)) {
             Ok(nodes) => nodes,
             Err(error) => {

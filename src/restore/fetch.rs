@@ -6,12 +6,13 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
+use bytes::{Bytes, BytesMut};
 use crossbeam_channel::Receiver;
 
 use super::job::Restore;
 use super::window::{Piece, State, Target, Window};
 use super::{Mode, place};
-use crate::vault::pack::open_blob;
+use crate::vault::pack::Opener;
 use crate::vault::ranges::Group;
 use crate::vault::{BlobKey, Id, chain};
 
@@ -90,38 +91,42 @@ pub(super) fn window(restore: &Restore, window: &mut Window) {
         for _ in 0..workers {
             let receive: Receiver<Group<Piece>> = receive.clone();
             scope.spawn(move || {
+                let mut opener = Opener::new(restore.vault.key().clone());
                 for group in receive {
                     if restore.cancel.is_cancelled() {
                         return;
                     }
-                    fetch(restore, window, &group);
+                    fetch(restore, window, &group, &mut opener);
                 }
             });
         }
     });
 }
 
-fn fetch(restore: &Restore, window: &Window, group: &Group<Piece>) {
+fn fetch(restore: &Restore, window: &Window, group: &Group<Piece>, opener: &mut Opener) {
     let fetched = restore.handle.block_on(restore.vault.load_pack_range(&group.pack, group.start..group.end));
     let bytes = match fetched {
         Ok(bytes) => bytes,
         Err(error) => {
             // The range failed as a whole; each blob may lie elsewhere too, or be readable alone.
             tracing::debug!(pack = %group.pack, error = %error, "range not fetched");
-            bytes::Bytes::new()
+            Bytes::new()
         }
     };
     restore.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
+    let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
     let mut pieces = group.items.as_slice();
     while let Some(first) = pieces.first() {
         // One blob may be wanted at several places: it is opened once.
         let same = pieces.iter().take_while(|p| p.id == first.id && p.located == first.located).count();
         let (places, rest) = pieces.split_at(same);
-        let sealed = group.sealed(&bytes, &first.located);
-        let opened = sealed.and_then(|s| open_blob(restore.vault.key(), &first.id, s, first.located.uncompressed).ok());
-        match opened.map_or_else(|| elsewhere(restore, first), Ok) {
-            Ok(plain) => places.iter().for_each(|piece| write(restore, window, piece, &plain)),
-            Err(why) => places.iter().for_each(|piece| lose(restore, window, piece, &why)),
+        let sealed = group.sealed_mut(&mut bytes, &first.located);
+        match sealed.and_then(|sealed| opener.open(&first.id, sealed, first.located.uncompressed).ok()) {
+            Some(plain) => places.iter().for_each(|piece| write(restore, window, piece, plain)),
+            None => match elsewhere(restore, first) {
+                Ok(plain) => places.iter().for_each(|piece| write(restore, window, piece, &plain)),
+                Err(why) => places.iter().for_each(|piece| lose(restore, window, piece, &why)),
+            },
         }
         pieces = rest;
     }

@@ -1,6 +1,6 @@
 //! Opening blobs: decrypt, decompress, compare with the id.
 
-use std::io::{self, Cursor, Read};
+use std::io::{self, BufRead, Cursor, Read};
 use std::num::NonZeroU32;
 use std::sync::Arc;
 
@@ -35,6 +35,7 @@ const STEP: usize = 128 << 10;
 pub struct Opener {
     key: Arc<MasterKey>,
     context: DCtx<'static>,
+    plain: Vec<u8>,
 }
 
 impl std::fmt::Debug for Opener {
@@ -46,12 +47,39 @@ impl std::fmt::Debug for Opener {
 impl Opener {
     /// Opens what `key` sealed.
     pub fn new(key: Arc<MasterKey>) -> Self {
-        Self { key, context: DCtx::create() }
+        Self { key, context: DCtx::create(), plain: Vec::new() }
     }
 
-    /// As [`open_blob`].
-    pub fn open(&mut self, expect: &Id, sealed: &[u8], uncompressed: Option<NonZeroU32>) -> Result<Vec<u8>, PackError> {
-        open(&self.key, &mut self.context, expect, sealed, uncompressed)
+    /// As [`open_blob`], without an allocation: `sealed` is opened where it stands, and is of no use afterwards.
+    pub fn open<'a>(
+        &'a mut self,
+        expect: &Id,
+        sealed: &'a mut [u8],
+        uncompressed: Option<NonZeroU32>,
+    ) -> Result<&'a [u8], PackError> {
+        check_lengths(sealed.len(), uncompressed)?;
+        let payload = self.key.open_in_place(sealed)?;
+        let plain: &[u8] = match uncompressed {
+            None => payload,
+            Some(len) => {
+                if self.plain.capacity() > HELD as usize {
+                    self.plain = Vec::new();
+                }
+                inflate_into(&mut self.context, payload, len, &mut self.plain)?;
+                &self.plain
+            }
+        };
+        verify(expect, plain)?;
+        Ok(plain)
+    }
+
+    /// Whether a sealed blob opens and is what it should be. One that is long is not held as a whole.
+    pub fn prove(&mut self, expect: &Id, sealed: &mut [u8], uncompressed: Option<NonZeroU32>) -> Result<(), PackError> {
+        if uncompressed.is_none_or(|len| len.get() <= HELD) {
+            return self.open(expect, sealed, uncompressed).map(drop);
+        }
+        check_lengths(sealed.len(), uncompressed)?;
+        BlobReader::over(Cursor::new(&*self.key.open_in_place(sealed)?), expect, uncompressed)?.read_to_end().map(drop)
     }
 
     /// Opens a sealed blob, verifies its plaintext, and returns what was sealed, compressed as it is: to be sealed anew
@@ -93,10 +121,22 @@ fn open(
 }
 
 fn inflate(context: &mut DCtx<'static>, payload: &[u8], len: NonZeroU32) -> Result<Vec<u8>, PackError> {
+    let mut plain = Vec::new();
+    inflate_into(context, payload, len, &mut plain).map(|()| plain)
+}
+
+fn inflate_into(
+    context: &mut DCtx<'static>,
+    payload: &[u8],
+    len: NonZeroU32,
+    plain: &mut Vec<u8>,
+) -> Result<(), PackError> {
     let declared = len.get() as usize;
-    let mut plain = Vec::with_capacity(declared);
-    match context.decompress(&mut plain, payload) {
-        Ok(found) if found == declared => Ok(plain),
+    plain.clear();
+    plain.reserve_exact(declared);
+    // It may have more room than that from blobs before: what does not end in time is found too long, or refused.
+    match context.decompress(plain, payload) {
+        Ok(found) if found == declared => Ok(()),
         Ok(found) => Err(PackError::WrongLength { declared: declared as u64, found: found as u64 }),
         Err(code) => Err(PackError::Zstd(get_error_name(code))),
     }
@@ -118,20 +158,21 @@ fn check_lengths(sealed: usize, uncompressed: Option<NonZeroU32>) -> Result<(), 
 ///
 /// Whether it is the right plaintext is known only at its end: the read that would return 0 fails when it is not. Nothing
 /// made of it may count before that. Every error is of kind `InvalidData` and holds a [`PackError`].
-pub struct BlobReader {
-    plain: Plain,
+pub struct BlobReader<R = Cursor<Vec<u8>>> {
+    plain: Plain<R>,
     hash: Sha256,
     expect: Id,
-    declared: u64,
+    /// Bytes that it must have when it was compressed.
+    declared: Option<u64>,
     found: u64,
 }
 
-enum Plain {
-    Stored(Cursor<Vec<u8>>),
-    Compressed(Box<Decoder<'static, Cursor<Vec<u8>>>>),
+enum Plain<R> {
+    Stored(R),
+    Compressed(Box<Decoder<'static, R>>),
 }
 
-impl std::fmt::Debug for BlobReader {
+impl<R> std::fmt::Debug for BlobReader<R> {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("BlobReader").field("expect", &self.expect).finish_non_exhaustive()
     }
@@ -146,22 +187,30 @@ impl BlobReader {
         uncompressed: Option<NonZeroU32>,
     ) -> Result<Self, PackError> {
         check_lengths(sealed.len(), uncompressed)?;
-        let payload = Cursor::new(key.open(sealed)?);
+        Self::over(Cursor::new(key.open(sealed)?), expect, uncompressed)
+    }
+
+    /// Reads and verifies all of it, and returns what was sealed, compressed as it is.
+    fn into_payload(self) -> Result<Vec<u8>, PackError> {
+        self.read_to_end().map(Cursor::into_inner)
+    }
+}
+
+impl<R: BufRead> BlobReader<R> {
+    /// Reads what was sealed, once it was authenticated.
+    pub fn over(payload: R, expect: &Id, uncompressed: Option<NonZeroU32>) -> Result<Self, PackError> {
         let (plain, declared) = match uncompressed {
-            None => {
-                let len = payload.get_ref().len() as u64;
-                (Plain::Stored(payload), len)
-            }
+            None => (Plain::Stored(payload), None),
             Some(len) => {
                 let decoder = Decoder::with_buffer(payload).map_err(|_| PackError::Zstd("no memory for a context"))?;
-                (Plain::Compressed(Box::new(decoder)), u64::from(len.get()))
+                (Plain::Compressed(Box::new(decoder)), Some(u64::from(len.get())))
             }
         };
         Ok(Self { plain, hash: Sha256::new(), expect: *expect, declared, found: 0 })
     }
 
-    /// Reads and verifies all of it, and returns what was sealed, compressed as it is.
-    fn into_payload(mut self) -> Result<Vec<u8>, PackError> {
+    /// Reads and verifies all of it, and gives back where it came from.
+    fn read_to_end(mut self) -> Result<R, PackError> {
         let mut piece = vec![0; STEP];
         loop {
             match self.read(&mut piece) {
@@ -171,14 +220,14 @@ impl BlobReader {
             }
         }
         Ok(match self.plain {
-            Plain::Stored(payload) => payload.into_inner(),
-            Plain::Compressed(decoder) => decoder.finish().into_inner(),
+            Plain::Stored(payload) => payload,
+            Plain::Compressed(decoder) => decoder.finish(),
         })
     }
 
     fn end(&self) -> Result<usize, PackError> {
-        if self.found != self.declared {
-            return Err(PackError::WrongLength { declared: self.declared, found: self.found });
+        if let Some(declared) = self.declared.filter(|declared| self.found != *declared) {
+            return Err(PackError::WrongLength { declared, found: self.found });
         }
         match Id(self.hash.clone().finalize().into()) {
             found if found == self.expect => Ok(0),
@@ -187,7 +236,7 @@ impl BlobReader {
     }
 }
 
-impl Read for BlobReader {
+impl<R: BufRead> Read for BlobReader<R> {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let invalid = |error| io::Error::new(io::ErrorKind::InvalidData, error);
         if buf.is_empty() {
@@ -203,8 +252,8 @@ impl Read for BlobReader {
             return self.end().map_err(invalid);
         }
         self.found += count as u64;
-        if self.found > self.declared {
-            return Err(invalid(PackError::WrongLength { declared: self.declared, found: self.found }));
+        if let Some(declared) = self.declared.filter(|declared| self.found > *declared) {
+            return Err(invalid(PackError::WrongLength { declared, found: self.found }));
         }
         self.hash.update(&buf[..count]);
         Ok(count)
