@@ -88,8 +88,7 @@ struct Records {
 async fn records(vault: &Vault) -> Result<Records, Failure> {
     let audit = archive(vault).audit().await.map_err(Failure::of)?;
     let mut unsigned = Vec::new();
-    if !audit.flaws.is_empty() {
-        let vouched = audit.vouched();
+    if let Some(vouched) = audit.vouched().filter(|_| !audit.flaws.is_empty()) {
         let snapshots = vault.snapshots().await.map_err(Failure::of)?.whole;
         unsigned.extend(snapshots.iter().map(|file| file.id).filter(|id| !vouched.contains(id)));
     }

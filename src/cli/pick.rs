@@ -36,7 +36,7 @@ pub(crate) struct Among {
 /// Whether `latest` may be a snapshot that no signed record vouches for: another tool's, or a forger's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 enum Unsigned {
-    /// Only in a vault without any records.
+    /// Only in a vault in which no record vouches for any.
     #[default]
     PassedOver,
     /// The user said so.
@@ -88,8 +88,8 @@ pub(crate) async fn find(vault: &Vault, spec: &Spec, among: &Among, out: Output)
     }
 }
 
-/// The newest snapshot that a signed record vouches for. `newest` is the newest of all, which is taken in a vault that has
-/// no records.
+/// The newest snapshot that a signed record vouches for. `newest` is the newest of all, which is taken in a vault of
+/// another tool's snapshots.
 async fn vouched(
     vault: &Vault,
     all: &[SnapshotFile],
@@ -102,11 +102,10 @@ async fn vouched(
     }
     let otherwise = "name the snapshot by its id, or take any with --unsigned";
     let audit = archive(vault).audit().await.map_err(|error| Failure::of(error).hint(otherwise))?;
-    if audit.is_empty() {
-        out.note("this vault holds no records of drctl, so nothing vouches for its snapshots but its key");
+    let Some(vouched) = audit.vouched() else {
+        out.note("this vault holds no records of drctl's backups, so nothing vouches for its snapshots but its key");
         return Ok(newest.clone());
-    }
-    let vouched = audit.vouched();
+    };
     let signed: Vec<SnapshotFile> = all.iter().filter(|file| vouched.contains(&file.id)).cloned().collect();
     let found = look::latest(&signed, &among.filter, among.at).ok_or_else(|| {
         Failure::plain("no signed record vouches for any snapshot that fits").hint(format!(

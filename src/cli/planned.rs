@@ -55,6 +55,10 @@ impl Context {
     /// Writes the record of something that was done by hand, and delivers it. What was done stays done: that it could not
     /// be recorded, or not delivered yet, is a warning.
     pub(crate) async fn record(&self, target: &Target, vault: &Vault, draft: impl FnOnce(&Recorder) -> Draft) {
+        if let Err(refused) = vault.writable() {
+            self.out.note(&format!("no record was written: failed to {refused}"));
+            return;
+        }
         let Some(state) = self.state_dir() else {
             self.out.warn("no record was written: there is no folder for the host's key; name one with --state-dir");
             return;

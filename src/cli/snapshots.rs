@@ -21,7 +21,7 @@ use crate::vault::{Id, Vault};
 /// A snapshot as programs get it: its id, and what is stored of it.
 #[derive(Debug, Serialize)]
 pub(crate) struct Shown<'a> {
-    /// Whether a signed record vouches for it; unknown where the vault has no records.
+    /// Whether a signed record vouches for it; unknown where no record vouches for any.
     #[serde(skip_serializing_if = "Option::is_none")]
     signed: Option<bool>,
     // Before the id, so that no field of the same name in what is stored takes its place.
@@ -71,11 +71,10 @@ pub(crate) async fn run(args: Snapshots, context: &Context) -> Result<Exit, Fail
     Ok(if listed.damaged.is_empty() { Exit::Done } else { Exit::Partial })
 }
 
-/// Snapshots that signed records vouch for. `None`: the vault has no records, or they cannot be read.
+/// Snapshots that signed records vouch for. `None`: they are another tool's, or the records cannot be read.
 async fn vouched(vault: &Vault, context: &Context) -> Option<HashSet<Id>> {
     match archive(vault).audit().await {
-        Ok(audit) if audit.is_empty() => None,
-        Ok(audit) => Some(audit.vouched()),
+        Ok(audit) => audit.vouched(),
         Err(error) => {
             context.out.warn(&format!("which snapshots are signed is not known: failed to {}", chain(&error)));
             None

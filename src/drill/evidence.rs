@@ -107,7 +107,7 @@ pub struct Facts {
     pub production: Option<String>,
     /// The steps. `None`: it never came to the first one.
     pub run: Option<Run>,
-    /// The newest sign of life that was planted in the source and read back.
+    /// The newest sign of life that came back. `None`: the plan names none.
     pub canary: Option<Canary>,
     /// Where it ran.
     pub machine: Machine,
@@ -218,8 +218,8 @@ pub struct Exposure {
 pub struct Canary {
     /// How often one is planted.
     pub period: Span,
-    /// When the newest one that came back was written.
-    pub newest: Timestamp,
+    /// When the newest one that came back was written. `None`: none could be read.
+    pub newest: Option<Timestamp>,
 }
 
 /// The machine that the drill ran on.

@@ -104,6 +104,19 @@ impl Archive {
         Ok(())
     }
 
+    /// Files the evidence of a drill, whose digest its record has. When it is there already, nothing happens.
+    pub async fn file_evidence(&self, id: RunId, text: &str) -> Result<(), ArchiveError> {
+        let key = layout::evidence(&id.0);
+        self.store.put_new(&key, self.seal(&key, &text)?).await?;
+        Ok(())
+    }
+
+    /// The evidence of a drill; `None` when the vault has none, or none that can be opened. It is to be compared with the
+    /// digest in the drill's record.
+    pub async fn evidence(&self, id: RunId) -> Result<Option<String>, ArchiveError> {
+        Ok(self.fetch(&layout::evidence(&id.0)).await?.ok())
+    }
+
     /// Fetches and checks all records.
     pub async fn audit(&self) -> Result<Audit, ArchiveError> {
         let (known, unusable) = self.known_keys().await?;

@@ -130,6 +130,21 @@ fn a_whole_chain_has_no_flaw() {
 }
 
 #[test]
+fn only_where_a_record_could_vouch_for_a_snapshot_are_others_suspicious() {
+    assert_eq!(Audit::default().vouched(), None);
+    let (signed, known) = signed_chain(1);
+    let backed_up = audit(&signed, &known);
+    assert_eq!(backed_up.vouched(), Some([Id([1; 32])].into()));
+    // read back by us, made by another tool
+    let mut read_back = backed_up;
+    read_back.entries[0].record.work = Work::Verify { snapshots: vec![Id([1; 32])] };
+    assert_eq!(read_back.vouched(), None);
+    // what a damaged record said is not known
+    read_back.flaws.push(Flaw::Unreadable { key: "drctl/records/2026/05/x".to_owned(), why: "damaged".to_owned() });
+    assert_eq!(read_back.vouched(), Some([].into()));
+}
+
+#[test]
 fn a_missing_record_is_named_by_its_place() {
     let (mut signed, known) = signed_chain(5);
     signed.drain(1..3);

@@ -136,13 +136,12 @@ pub struct Audit {
 }
 
 impl Audit {
-    /// Whether anything was ever recorded in the vault, be it readable or not.
-    pub fn is_empty(&self) -> bool {
-        self.entries.is_empty() && self.flaws.is_empty()
-    }
-
     /// The snapshots that records that count say were made, or copied into the vault.
-    pub fn vouched(&self) -> HashSet<Id> {
+    ///
+    /// `None` when no record could vouch for any: the snapshots are another tool's. A record that such a vault was read
+    /// back, or pruned, makes them no more suspicious than they were. Whoever can remove the records that vouch can
+    /// remove all of them, so those that are left prove nothing; one that is damaged may have been one that vouched.
+    pub fn vouched(&self) -> Option<HashSet<Id>> {
         let mut vouched = HashSet::new();
         for Entry { record, .. } in &self.entries {
             match &record.work {
@@ -156,7 +155,7 @@ impl Audit {
                 | Work::Missed { .. } => {}
             }
         }
-        vouched
+        (!vouched.is_empty() || !self.flaws.is_empty()).then_some(vouched)
     }
 }
 

@@ -4,7 +4,7 @@
 //! are fetched pack by pack in coalesced ranges, verified, and written where they belong, in any order. Only reads the
 //! vault: no lock, no record, read-only credentials will do.
 //!
-//! Everything is written through open folders beneath the target ([`place`]): no name in a snapshot leads outside. Files
+//! Everything is written through open folders beneath the target (`place`): no name in a snapshot leads outside. Files
 //! are created 0600 and get their owner, mode, attributes and times last. A crash leaves files that are incomplete or
 //! 0600; restoring again with [`Existing::Overwrite`] compares by content and writes only what differs.
 

@@ -34,6 +34,16 @@ const STORE: &str = "local";
 /// Deletes that share their folders' syncs.
 const DELETE_BATCH: usize = 256;
 
+/// File systems that other machines write to as well, whose listings may be behind: NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS
+/// (`statfs(2)`, `linux/magic.h`).
+const SHARED: [u64; 8] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f];
+
+/// Whether the folder, or the nearest one above that exists, lies on a file system of this machine alone.
+pub(super) fn is_on_this_machine(root: &FsPath) -> bool {
+    let there = root.ancestors().find_map(|folder| rustix::fs::statfs(folder).ok());
+    there.is_some_and(|found| !SHARED.contains(&(found.f_type.cast_unsigned() & 0xffff_ffff)))
+}
+
 /// A folder whose objects are files.
 #[derive(Debug)]
 pub(super) struct DurableLocal {

@@ -50,6 +50,7 @@ struct Inner {
     objects: Arc<dyn ObjectStore>,
     prefix: Path,
     url: String,
+    lists_at_once: bool,
 }
 
 /// What a listing says of one object.
@@ -110,7 +111,12 @@ impl Store {
         if options.upload_limit.is_some() || options.download_limit.is_some() {
             objects = Arc::new(limit::Limited::new(objects, options.upload_limit, options.download_limit));
         }
-        Ok(Self { inner: Arc::new(Inner { objects, prefix, url: shown }) })
+        let lists_at_once = match &address {
+            Address::Local { root } => local::is_on_this_machine(root),
+            Address::Memory { .. } => true,
+            Address::S3(_) => false,
+        };
+        Ok(Self { inner: Arc::new(Inner { objects, prefix, url: shown, lists_at_once }) })
     }
 
     /// A store over `inner`, rooted at `prefix`; `url` is what messages call it.
@@ -118,7 +124,13 @@ impl Store {
     /// Panics when `prefix` is not a valid key: it comes from code, not from a user.
     pub fn from_object_store(inner: Arc<dyn ObjectStore>, prefix: &str, url: &str) -> Store {
         let prefix = Path::parse(prefix).expect("a literal prefix");
-        Self { inner: Arc::new(Inner { objects: inner, prefix, url: url.to_owned() }) }
+        Self { inner: Arc::new(Inner { objects: inner, prefix, url: url.to_owned(), lists_at_once: false }) }
+    }
+
+    /// Whether every client's listing shows an object as soon as its put has returned. Said only of what is known to: a
+    /// file system of this machine, and memory. Not every S3 server does.
+    pub fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once
     }
 
     /// The address, as messages show it. Never holds a secret.

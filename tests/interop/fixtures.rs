@@ -84,7 +84,7 @@ fn drctl_reads_every_fixture() {
     for name in names() {
         let fixture = Fixture::unpacked(&name);
         let before = fixture.objects();
-        let report = fixture.drctl(["check", "--read-data", "--json"]).ok().json();
+        let report = fixture.drctl(["check", "--read-data", "--no-lock", "--json"]).ok().json();
         assert_eq!(report["damage"], json!([]), "{name}");
         assert!(report["packs_read"].as_u64() >= Some(2), "{name}: {report}");
 
@@ -113,7 +113,20 @@ fn drctl_reads_every_fixture() {
             let entries = fixture.drctl(["ls", "--json", id, source]).ok().json()["entries"].as_array().unwrap().len();
             assert_eq!(entries, restored.len() + 1, "{name}: ls shows the source and what is in it");
         }
+        fixture.drctl(["check"]).ok();
         assert_eq!(fixture.objects(), before, "{name}: reading changed the vault");
+
+        // the proof is recorded, where anything may be written, and makes no snapshot suspicious
+        fixture.drctl(["check", "--read-data"]).ok();
+        let added: Vec<PathBuf> = fixture.objects().into_keys().filter(|path| !before.contains_key(path)).collect();
+        let of_ours = |folder: &str| {
+            let folder = fixture.grounds.vault.join("drctl").join(folder);
+            added.iter().filter(|path| path.starts_with(&folder)).count()
+        };
+        let each = usize::from(name != "restic-version-1");
+        assert_eq!((of_ours("records"), of_ours("hosts"), added.len()), (each, each, 2 * each), "{name}: {added:?}");
+        let newest = fixture.drctl(["ls", "latest"]).ok();
+        assert!(newest.stderr.contains("no records of drctl"), "{name}: {newest}");
     }
 }
 
@@ -154,10 +167,10 @@ fn a_repository_of_version_1_is_read_and_every_write_refused_in_plain_words() {
 fn inventory(root: &Path) -> Vec<Value> {
     let mut first_names: HashMap<u64, String> = HashMap::new();
     let relative = |path: &Path| escaped(path.strip_prefix(root).unwrap().as_os_str().as_bytes());
-    below(root).iter().map(|path| Value::Object(entry(path, relative(path), &mut first_names))).collect()
+    below(root).iter().map(|path| Value::Object(entry(path, &relative(path), &mut first_names))).collect()
 }
 
-fn entry(path: &Path, name: String, first_names: &mut HashMap<u64, String>) -> Map<String, Value> {
+fn entry(path: &Path, name: &str, first_names: &mut HashMap<u64, String>) -> Map<String, Value> {
     let stat = fs::symlink_metadata(path).unwrap();
     let kind = match stat.file_type() {
         kind if kind.is_file() => "file",
@@ -178,7 +191,7 @@ fn entry(path: &Path, name: String, first_names: &mut HashMap<u64, String>) -> M
         set("size", json!(stat.len()));
         set("sha256", json!(digest(path)));
         if stat.nlink() > 1 {
-            set("same_as", json!(first_names.entry(stat.ino()).or_insert_with(|| name.clone())));
+            set("same_as", json!(first_names.entry(stat.ino()).or_insert_with(|| name.to_owned())));
         }
         let attributes = attributes(path);
         if !attributes.is_empty() {

@@ -286,7 +286,7 @@ impl Page<'_> {
                 ul.plain {
                     @for step in proofs { li { strong { (step.id) } ": " (step.said) } }
                     @if let Some(canary) = &self.evidence.facts.canary {
-                        li { strong { "Canary" } ": the newest that came back was written at " span.num { (canary.newest.strftime("%Y-%m-%d %H:%M:%S UTC")) } ", with one planted every " (words::span(canary.period)) }
+                        li { strong { "Canary" } ": " @match canary.newest { Some(newest) => { "the newest that came back was written at " span.num { (newest.strftime("%Y-%m-%d %H:%M:%S UTC")) } } None => "none could be read from what came back" } ", with one planted every " (words::span(canary.period)) }
                     }
                     li.fine { "Digests are computed by code that has no part in backing up or restoring." }
                 }
@@ -310,7 +310,7 @@ impl Page<'_> {
                     dt { "Clock" } dd {
                         @match facts.machine.clock_offset_millis {
                             Some(millis) => { span.num { (format!("{millis:+}")) } " ms, as the time daemon says" },
-                            None => { "offset unknown: no time daemon answered" },
+                            None => { "offset unknown" },
                         }
                         "; durations are of the boot clock"
                     }
