@@ -11,6 +11,7 @@ mod docs;
 mod drill;
 mod fuzz_replay;
 mod interop;
+mod kill;
 mod packaging;
 mod replicate;
 mod restore_safety;
