@@ -1,5 +1,6 @@
 //! `drctl drill`: rehearses recovery, lists what was rehearsed, and computes reports again.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use super::exit::Exit;
 use super::table::{Align, Listing};
 use super::time;
 use crate::catalog::DrillRow;
-use crate::config::{Plan, PlanName, VaultName};
+use crate::config::{Plan, PlanName, VaultConfig, VaultName};
 use crate::drill::evidence::Evidence;
+use crate::drill::plan as planner;
 use crate::drill::report;
 use crate::drill::run::Afterwards;
 use crate::monitor::Silent;
@@ -68,24 +70,31 @@ fn order(args: &Run, service: &Service) -> Result<Order, Failure> {
                 .hint("`drctl runbook check` lists them")
         })
     });
+    let lost = args.lose.iter().map(vault).collect::<Result<Vec<_>, _>>()?;
+    let disaster = match args.scenario {
+        Some(scenario) => scenario.into(),
+        None => disaster(configured, &service.config().vaults, &lost),
+    };
     Ok(Order {
-        lost: args.lose.iter().map(vault).collect::<Result<_, _>>()?,
+        lost,
         from: args.from.as_ref().map(vault).transpose()?,
         runbook: runbook.transpose()?,
         within: args.sandbox.clone(),
         afterwards: if args.keep { Afterwards::Keep } else { Afterwards::TearDown },
-        ..Order::of(plan.clone(), disaster(args, configured))
+        ..Order::of(plan.clone(), disaster)
     })
 }
 
-/// What is lost when that is not said.
-fn disaster(args: &Run, plan: &Plan) -> Disaster {
-    let promised = || plan.objective.iter().map(|(disaster, _)| disaster).next();
-    match args.scenario {
-        Some(scenario) => scenario.into(),
-        None if !args.lose.is_empty() => Disaster::Region,
-        None => promised().unwrap_or(Disaster::Host),
+/// What is lost when that is not said: of the disasters that something is promised for, the first that leaves a vault; the
+/// loss of a vault is most like that of its region.
+fn disaster(plan: &Plan, vaults: &BTreeMap<VaultName, VaultConfig>, lost: &[VaultName]) -> Disaster {
+    let mut promised: Vec<Disaster> = plan.objective.iter().map(|(disaster, _)| disaster).collect();
+    if !lost.is_empty() {
+        promised.sort_by_key(|disaster| *disaster != Disaster::Region);
     }
+    let leaves_one = |disaster: &Disaster| planner::choose(plan, vaults, *disaster, lost, None).is_ok();
+    let first = promised.first().copied().unwrap_or(Disaster::Host);
+    promised.into_iter().find(leaves_one).unwrap_or(first)
 }
 
 fn document(drilled: &Drilled) -> serde_json::Value {

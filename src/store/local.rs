@@ -3,7 +3,7 @@
 //! Invariant: a put or delete that returned survives a power cut. A put writes a temporary file beside its target, syncs
 //! it, publishes it under its name in one step and syncs the folder; folders are synced into their parents before anything
 //! in them is acknowledged. A crash leaves at most a temporary file, which listings skip (the name is the one restic
-//! gives its own) and nobody reads. A sync that failed is an error, and nothing here tries it again: the kernel may have
+//! gives its own) and nobody reads; a prune removes it. A sync that failed is an error, and nothing here tries it again: the kernel may have
 //! dropped the pages it could not write.
 //!
 //! Only what [`Store`](super::Store) uses is implemented: no multipart, copy or listing by delimiter.
@@ -71,6 +71,18 @@ impl DurableLocal {
         Self { tree: Arc::new(tree) }
     }
 
+    /// Removes what writers that died left half-written beneath `prefix`, and says how many bytes that was.
+    pub(super) async fn remove_unfinished(&self, prefix: &Path) -> Result<u64> {
+        let prefix = prefix.clone();
+        let sweep = move |tree: &Tree| {
+            let found = tree.list(&prefix, Which::Unfinished).map_err(|e| io_error(&prefix, e))?;
+            let bytes = found.iter().map(|meta| meta.size).sum();
+            let deleted = tree.delete(found.into_iter().map(|meta| Ok(meta.location)).collect());
+            deleted.into_iter().try_for_each(|deleted| deleted.map(drop)).map(|()| bytes)
+        };
+        self.blocking(sweep).await
+    }
+
     /// Runs file work off the async threads.
     async fn blocking<T, F>(&self, work: F) -> Result<T>
     where
@@ -127,7 +139,9 @@ impl ObjectStore for DurableLocal {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (tree, prefix) = (self.tree.clone(), prefix.cloned().unwrap_or(Path::ROOT));
         futures::stream::once(async move {
-            let walked = tokio::task::spawn_blocking(move || tree.list(&prefix).map_err(|e| io_error(&prefix, e)));
+            let walked = tokio::task::spawn_blocking(move || {
+                tree.list(&prefix, Which::Objects).map_err(|e| io_error(&prefix, e))
+            });
             walked.await.unwrap_or_else(|e| Err(e.into()))
         })
         .flat_map(|walked| match walked {
@@ -294,7 +308,7 @@ impl Tree {
         unlinked
     }
 
-    fn list(&self, prefix: &Path) -> io::Result<Vec<ObjectMeta>> {
+    fn list(&self, prefix: &Path, which: Which) -> io::Result<Vec<ObjectMeta>> {
         let mut found = Vec::new();
         let mut folders = vec![(self.path(prefix), prefix.to_string())];
         while let Some((folder, key)) = folders.pop() {
@@ -316,7 +330,7 @@ impl Tree {
                     folders.push((entry.path(), key));
                 } else if let Ok(location) = Path::parse(&key)
                     && meta.is_file()
-                    && !is_temporary(&name)
+                    && is_temporary(&name) == (which == Which::Unfinished)
                 {
                     found.push(object_meta(location, &meta));
                 }
@@ -324,6 +338,15 @@ impl Tree {
         }
         Ok(found)
     }
+}
+
+/// What a listing looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// What was published.
+    Objects,
+    /// Temporary files.
+    Unfinished,
 }
 
 /// `<name>-tmp-<digits>`: what restic calls its own unfinished files, so each tool skips the other's.
@@ -453,6 +476,22 @@ mod tests {
         assert_eq!(store.put("lease-tmp-1", "x".into()).await.unwrap_err().kind, StoreErrorKind::Config);
         store.put("host-tmp-a/lease-tmp-", "x".into()).await.unwrap();
         assert_eq!(store.list("host-tmp-a").await.unwrap().len(), 1, "only digits at the end mark a temporary file");
+    }
+
+    #[tokio::test]
+    async fn unfinished_files_go_when_asked_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).await;
+        store.put("data/ab/whole", "x".into()).await.unwrap();
+        for left in ["data/ab/one-tmp-1", "data/two-tmp-22", "locks/three-tmp-3"] {
+            std::fs::create_dir_all(dir.path().join(left).parent().unwrap()).unwrap();
+            std::fs::write(dir.path().join(left), "half").unwrap();
+        }
+        std::fs::write(dir.path().join("data/ab/not-tmp-x"), "theirs").unwrap();
+        assert_eq!(store.remove_unfinished("data").await.unwrap(), 8);
+        assert_eq!(store.remove_unfinished("data").await.unwrap(), 0);
+        assert_eq!(files(&dir.path().join("data/ab")), ["not-tmp-x", "whole"]);
+        assert_eq!(files(&dir.path().join("locks")), ["three-tmp-3"]);
     }
 
     #[tokio::test]

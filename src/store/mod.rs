@@ -51,6 +51,8 @@ struct Inner {
     prefix: Path,
     url: String,
     lists_at_once: bool,
+    /// The folder that `objects` ends in, where it does.
+    local: Option<Arc<local::DurableLocal>>,
 }
 
 /// What a listing says of one object.
@@ -98,8 +100,9 @@ impl Store {
     pub async fn open(url: &str, options: &OpenOptions) -> Result<Store, StoreError> {
         let address = Address::parse(url).map_err(|e| StoreError::config(url::redacted(url), e))?;
         let shown = address.to_string();
+        let mut local = None;
         let (mut objects, prefix): (Arc<dyn ObjectStore>, Path) = match &address {
-            Address::Local { root } => (Arc::new(local::DurableLocal::new(root)), Path::ROOT),
+            Address::Local { root } => (local.insert(Arc::new(local::DurableLocal::new(root))).clone(), Path::ROOT),
             Address::Memory { name } => (memory::shared(name), Path::ROOT),
             Address::S3(s3) => {
                 let bucket = s3::Bucket::resolve(s3, options).await;
@@ -116,7 +119,7 @@ impl Store {
             Address::Memory { .. } => true,
             Address::S3(_) => false,
         };
-        Ok(Self { inner: Arc::new(Inner { objects, prefix, url: shown, lists_at_once }) })
+        Ok(Self { inner: Arc::new(Inner { objects, prefix, url: shown, local, lists_at_once }) })
     }
 
     /// A store over `inner`, rooted at `prefix`; `url` is what messages call it.
@@ -124,7 +127,9 @@ impl Store {
     /// Panics when `prefix` is not a valid key: it comes from code, not from a user.
     pub fn from_object_store(inner: Arc<dyn ObjectStore>, prefix: &str, url: &str) -> Store {
         let prefix = Path::parse(prefix).expect("a literal prefix");
-        Self { inner: Arc::new(Inner { objects: inner, prefix, url: url.to_owned(), lists_at_once: false }) }
+        Self {
+            inner: Arc::new(Inner { objects: inner, prefix, url: url.to_owned(), local: None, lists_at_once: false }),
+        }
     }
 
     /// Whether every client's listing shows an object as soon as its put has returned. Said only of what is known to: a
@@ -259,6 +264,16 @@ impl Store {
             }
         }
         first.map_or(Ok(()), Err)
+    }
+
+    /// Removes what writers that died left half-written beneath `prefix`, and says how many bytes that was. For stores in
+    /// which such things take room: in others there are none, or the server clears them away.
+    ///
+    /// The caller makes sure that nobody writes there meanwhile.
+    pub async fn remove_unfinished(&self, prefix: &str) -> Result<u64, StoreError> {
+        let Some(local) = &self.inner.local else { return Ok(0) };
+        let path = self.path("clear", prefix)?;
+        local.remove_unfinished(&path).await.map_err(|e| self.error("clear", prefix, &e))
     }
 
     /// The object's size, `None` when it is not there.

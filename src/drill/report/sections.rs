@@ -82,8 +82,10 @@ impl Page<'_> {
             None => reasons.push(format!("nothing is promised for this case: {}", facts.scenario.disaster)),
             Some(Verdict::Pass) => {}
             Some(Verdict::Indicative) => {
-                let production = facts.production.as_deref().unwrap_or("what the plan calls production");
-                reasons.push(format!("within the objective, but on less than production ({production})"));
+                reasons.push(match &facts.production {
+                    Some(production) => format!("within the objective, but on less than production ({production})"),
+                    None => "within the objective; the plan does not say what production is, so that is all".to_owned(),
+                });
             }
             Some(Verdict::Partial { skipped }) => {
                 reasons.push(format!("within the objective, but not exercised: {}", skipped.join(", ")));
