@@ -15,11 +15,11 @@ use rusqlite::Connection;
 
 use crate::clock::Clock;
 
-/// Folders that most machines have, that anybody may read, and that are neither tiny nor huge.
+/// Folders that most machines have, that anybody may read.
 const CANDIDATES: [&str; 4] = ["/usr/share/doc", "/usr/share/zoneinfo", "/usr/lib/python3", "/etc"];
 /// What is copied of a folder, at most.
-const MOST_BYTES: u64 = 48 << 20;
-const MOST_FILES: u64 = 4000;
+const MOST_BYTES: u64 = 32 << 20;
+const MOST_FILES: u64 = 300;
 /// How often the database is written to. Also the period of its canary: each write carries its time.
 pub(super) const BEAT: Duration = Duration::from_millis(50);
 
@@ -45,6 +45,10 @@ pub(super) fn copy_folder(from: &Path, to: &Path) -> io::Result<Copied> {
     let mut copied = Copied::default();
     let mut folders = vec![(from.to_owned(), to.to_owned())];
     while let Some((from, to)) = folders.pop() {
+        if copied.files >= MOST_FILES {
+            copied.left_out = true;
+            break;
+        }
         fs::create_dir_all(&to)?;
         let Ok(entries) = fs::read_dir(&from) else {
             copied.left_out = true;
