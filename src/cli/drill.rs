@@ -48,6 +48,9 @@ async fn drill(args: Run, context: &Context) -> Result<Exit, Failure> {
     context.out.result(&document(&drilled), |out| {
         drilled::show(&drilled.evidence, context.out, out)?;
         writeln!(out, "evidence {} (SHA-256 {})", drilled.json.display(), drilled.digest)?;
+        if let Some(sandbox) = &drilled.sandbox {
+            writeln!(out, "sandbox  {}", sandbox.display())?;
+        }
         writeln!(out, "report   {}", args.html.as_deref().unwrap_or(&drilled.html).display())
     })?;
     Ok(drilled::exit(&drilled.evidence))
@@ -105,6 +108,7 @@ fn document(drilled: &Drilled) -> serde_json::Value {
         "digest": drilled.digest,
         "json": drilled.json,
         "html": drilled.html,
+        "sandbox": drilled.sandbox,
         "evidence": drilled.evidence,
     })
 }
