@@ -116,7 +116,7 @@ fn document(drilled: &Drilled) -> serde_json::Value {
 /// Writes the page where the user wants it.
 pub(super) fn write_page(path: &Path, evidence: &Evidence) -> Result<(), Failure> {
     let page = report::html(evidence).map_err(Failure::of)?;
-    fs::write(path, page).map_err(|error| Failure::because(&format!("failed to write {}", path.display()), error))
+    fs::write(path, page).map_err(|error| Failure::because(format!("failed to write {}", path.display()), error))
 }
 
 fn list(args: &List, context: &Context) -> Result<Exit, Failure> {
