@@ -20,6 +20,10 @@ const CANDIDATES: [&str; 4] = ["/usr/share/doc", "/usr/share/zoneinfo", "/usr/li
 /// What is copied of a folder, at most.
 const MOST_BYTES: u64 = 32 << 20;
 const MOST_FILES: u64 = 300;
+/// `TMPFS_MAGIC` of `linux/magic.h`.
+const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+/// Several times what the demo needs.
+const ROOM: u64 = 1 << 30;
 /// How often the database is written to. Also the period of its canary: each write carries its time.
 pub(super) const BEAT: Duration = Duration::from_millis(50);
 
@@ -29,6 +33,20 @@ pub(super) fn candidate() -> Option<PathBuf> {
         .iter()
         .map(PathBuf::from)
         .find(|folder| fs::read_dir(folder).is_ok_and(|mut found| found.next().is_some()))
+}
+
+/// Where the demo's folder is made: in memory where there is room, since tens of thousands of files come and go in a minute,
+/// which wears a disk for nothing; else, and where TMPDIR says so, with the other temporary files.
+pub(super) fn scratch() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let room = rustix::fs::statvfs(memory).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
+    let writable = rustix::fs::access(memory, rustix::fs::Access::WRITE_OK).is_ok();
+    let is_memory = rustix::fs::statfs(memory).is_ok_and(|found| found.f_type == TMPFS);
+    if std::env::var_os("TMPDIR").is_none() && is_memory && writable && room >= ROOM {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    }
 }
 
 /// What was copied.
