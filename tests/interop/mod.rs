@@ -5,6 +5,7 @@ mod fixtures;
 mod locks;
 mod reads_ours;
 mod reads_theirs;
+mod rustic;
 mod same_trees;
 
 use std::collections::BTreeSet;
