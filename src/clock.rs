@@ -1,12 +1,12 @@
 //! The gate for time, randomness and fresh ids.
 //!
 //! Nothing else in the library asks the machine what time it is or draws a random number. The real implementations are
-//! made by the command line; tests and the demo's simulated year use [`SetClock`] and [`Seeded`].
+//! made by the command line; tests use [`SetClock`] and [`Seeded`], a simulated year [`Calendar`].
 
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use jiff::{SignedDuration, Timestamp};
@@ -19,6 +19,10 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn boot(&self) -> Duration;
     /// Resolves once `boot` has advanced by `span`.
     fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// What the clock that stamps files showed at an instant of wall time. Another time only under a simulated calendar.
+    fn file_time(&self, wall: Timestamp) -> Timestamp {
+        wall
+    }
 }
 
 /// Random bytes: IVs, keys, salts, nonces, ids.
@@ -88,6 +92,56 @@ impl Clock for SetClock {
     }
 }
 
+/// A simulated calendar over a real clock: wall time can be turned ahead; boot time and sleeping are real, so that
+/// durations are measured and not made up.
+#[derive(Debug)]
+pub struct Calendar {
+    real: Arc<dyn Clock>,
+    /// Each turn: the wall time that it led to, and how far ahead of the real clock wall time is since. Never empty.
+    turns: Mutex<Vec<(Timestamp, SignedDuration)>>,
+}
+
+impl Calendar {
+    /// A calendar that shows what `real` shows until it is turned.
+    pub fn over(real: Arc<dyn Clock>) -> Self {
+        let start = (real.now(), SignedDuration::ZERO);
+        Self { real, turns: Mutex::new(vec![start]) }
+    }
+
+    /// Turns wall time ahead to `when`; a time that has passed changes nothing.
+    pub fn turn_to(&self, when: Timestamp) {
+        let ahead = when.duration_since(self.real.now());
+        let mut turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        if turns.last().is_none_or(|(_, now)| ahead > *now) {
+            turns.push((when, ahead));
+        }
+    }
+
+    fn ahead_at(&self, wall: Timestamp) -> SignedDuration {
+        let turns = self.turns.lock().unwrap_or_else(PoisonError::into_inner);
+        turns.iter().rev().find(|(led_to, _)| *led_to <= wall).map_or(SignedDuration::ZERO, |(_, ahead)| *ahead)
+    }
+}
+
+impl Clock for Calendar {
+    fn now(&self) -> Timestamp {
+        let ahead = self.ahead_at(Timestamp::MAX);
+        self.real.now().checked_add(ahead).unwrap_or(Timestamp::MAX)
+    }
+
+    fn boot(&self) -> Duration {
+        self.real.boot()
+    }
+
+    fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>> {
+        self.real.sleep(span)
+    }
+
+    fn file_time(&self, wall: Timestamp) -> Timestamp {
+        wall.checked_sub(self.ahead_at(wall)).unwrap_or(Timestamp::MIN)
+    }
+}
+
 /// A reproducible stream of bytes for tests (SplitMix64). Never used to seal anything that is kept.
 #[derive(Debug)]
 pub struct Seeded(AtomicU64);
@@ -123,6 +177,25 @@ mod tests {
         clock.advance(Duration::from_secs(90));
         assert_eq!(clock.now().as_second(), 90);
         assert_eq!(clock.boot(), Duration::from_secs(90));
+    }
+
+    #[test]
+    fn a_calendar_is_turned_ahead_and_knows_what_files_were_stamped_with() {
+        let hour = SignedDuration::from_hours(1);
+        let real = Arc::new(SetClock::at(Timestamp::UNIX_EPOCH));
+        let calendar = Calendar::over(real.clone());
+        let then = Timestamp::UNIX_EPOCH + 24 * hour;
+        calendar.turn_to(then);
+        assert_eq!((calendar.now(), calendar.boot()), (then, Duration::ZERO));
+        real.advance(Duration::from_secs(60));
+        assert_eq!(calendar.now(), then + SignedDuration::from_secs(60));
+        calendar.turn_to(then);
+        assert_eq!(calendar.now(), then + SignedDuration::from_secs(60), "it is never turned back");
+        let later = then + 48 * hour;
+        calendar.turn_to(later);
+        assert_eq!(calendar.file_time(later), Timestamp::UNIX_EPOCH + SignedDuration::from_secs(60));
+        assert_eq!(calendar.file_time(then + SignedDuration::from_secs(5)).as_second(), 5);
+        assert_eq!(calendar.file_time(Timestamp::UNIX_EPOCH), Timestamp::UNIX_EPOCH);
     }
 
     #[test]

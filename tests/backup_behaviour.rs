@@ -211,13 +211,17 @@ fn paths_come_from_a_list_and_content_from_standard_input() {
     assert_eq!(stdin["summary"]["bytes_total"], bytes.len());
     let dumped = scene.house.drctl(["dump", "latest", "/dumps/shop.sql", "--vault"]).arg(&scene.vault).ok();
     assert!(dumped.stdout == bytes, "{} bytes came back", dumped.stdout.len());
+    // A program that failed before it wrote anything looks like this.
+    let empty = scene.call(&["backup", "--stdin"]).ok();
+    assert!(empty.stderr.contains("standard input was empty"), "{empty}");
 }
 
 #[test]
 fn hosts_and_tags_choose_snapshots() {
     let scene = Scene::new();
     scene.write("file", "first");
-    let first = scene.backup(&["--tag", "nightly,db", "--host", "one"]);
+    let first = scene.backup(&["--tag", "nightly,,db", "--tag", "", "--host", "one"]);
+    assert_eq!(first["tags"], json!(["nightly", "db"]));
     scene.write("file", "second");
     let second = scene.backup(&["--tag", "nightly", "--host", "two"]);
     assert_eq!((&second["parent"], &second["host"]), (&Value::Null, &json!("two")), "another host is no parent");
@@ -344,4 +348,38 @@ fn onto_a_target_with_content_only_what_differs_is_fetched_and_the_rest_stays_or
         assert_eq!(figures(&mirrored), [20, 20, 20 * 200_000, 0, 1], "{mirrored}");
         assert_eq!(compare_trees(&scene.source, &target), []);
     }
+}
+
+#[test]
+fn files_that_the_target_does_not_take_are_counted_as_lost() {
+    let scene = Scene::of(House::unprivileged());
+    for name in ["closed/one", "closed/two", "open/three"] {
+        scene.write(name, name);
+    }
+    scene.hand_over();
+    scene.backup(&[]);
+    let target = scene.restored();
+    for name in ["closed/one", "closed/two", "open/three"] {
+        fs::remove_file(target.join(name)).unwrap();
+    }
+    fs::set_permissions(target.join("closed"), PermissionsExt::from_mode(0o555)).unwrap();
+    let part = format!("latest:{}", scene.source.display());
+    let again = scene.house.drctl(["restore", &part, "--overwrite", "--to"]).arg(&target);
+    let again = again.arg("--vault").arg(&scene.vault).ends(3);
+    assert!(again.text().contains("restored 1 of 3 files"), "{again}");
+    assert!(target.join("open/three").exists() && !target.join("closed/one").exists());
+}
+
+#[test]
+fn credentials_that_may_only_read_are_told_how_to_check() {
+    let scene = Scene::of(House::unprivileged());
+    scene.write("file", "content");
+    scene.hand_over();
+    scene.backup(&[]);
+    scene.house.call("chmod").args(["-R", "a-w"]).arg(&scene.vault).ok();
+    let refused = scene.call(&["check"]).ends(1);
+    assert!(refused.stderr.contains("access denied") && refused.stderr.contains("--no-lock"), "{refused}");
+    scene.call(&["check", "--no-lock"]).ok();
+    scene.call(&["restore", "latest", "--to", "out"]).ok();
+    scene.house.call("chmod").args(["-R", "u+w"]).arg(&scene.vault).ok();
 }

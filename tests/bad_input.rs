@@ -134,7 +134,13 @@ fn paths_times_and_ids_that_fit_nothing() {
         scene.refuses(|| scene.call(&["backup", "--path", "source", &format!("--time={time}")]), 2, &[time], "2h ago");
     }
     let early = || scene.call(&["restore", "latest", "--to", "out", "--at", "2001-01-01"]);
-    scene.refuses(early, 1, &["of 2 snapshots none fits", "2001"], "drctl snapshots");
+    scene.refuses(early, 1, &["of 2 snapshots none fits", "2001"], "the oldest that fits otherwise is of 20");
+    let unknown = || scene.call(&["restore", "orders", "--to", "out"]);
+    scene.refuses(unknown, 1, &["none fits and is of plan \"orders\""], "plans with snapshots in this vault: none");
+    let nothing = || scene.call(&["restore", "latest", "--to", "out", "--dry-run", "--include", "*.nope"]);
+    scene.refuses(nothing, 1, &["nothing in the snapshot fits"], "drctl find");
+    let no_new = || scene.call(&["key", "add"]);
+    scene.refuses(no_new, 2, &["no terminal"], "--new-key-file");
 
     let snapshots = scene.call(&["snapshots", "--json"]).ok().json();
     let ids: Vec<&str> =
@@ -180,6 +186,7 @@ fn flags_that_nobody_knows() {
     scene.refuses_usage(|| scene.call(&["backup", "--pth", "source"]), &["--pth", "--path"]);
     scene.refuses_usage(|| scene.call(&["snapshot"]), &["snapshot", "snapshots"]);
     scene.refuses_usage(|| scene.call(&["backup"]), &["--path"]);
+    scene.refuses_usage(|| scene.call(&["backup", "--path", "source", "--host", ""]), &["--host"]);
     scene.refuses_usage(|| scene.call(&["check", "--read-data-subset", "0%"]), &["more than 0%"]);
     scene.refuses_usage(|| scene.call(&["backup", "--path", "source", "--limit-upload", "fast"]), &["fast"]);
     scene.refuses(|| scene.house.drctl(["snapshots"]), 2, &["no vault was given"], "--vault");
@@ -344,7 +351,31 @@ fn nobody_at_the_address() {
     let url = format!("s3://bucket/team?endpoint=http://{gone}");
     scene.refuses(|| s3(&scene, &url, &["snapshots"]), 1, &["cannot be reached", "Connection refused"], "endpoint");
     let garbage = || scene.house.drctl(["snapshots", "--vault", "ftp://host/vault"]);
-    scene.refuses(garbage, 1, &["ftp://host/vault"], "");
+    scene.refuses(garbage, 2, &["ftp://host/vault"], "file://");
+    // Nothing is sent to a host that cannot be one, and nothing goes into a folder that was meant to be a bucket.
+    for (address, why) in [
+        (format!("s3://bucket/team?endpoint=http://{gone}&path_style=false"), "--s3-path-style"),
+        ("s3://a%20b/team".to_owned(), "no bucket's name"),
+        ("s3://bucket/team?region=eu%20central".to_owned(), "no region"),
+        ("s3:bucket/team".to_owned(), "s3://bucket/prefix"),
+    ] {
+        for args in [&["snapshots"][..], &["init"]] {
+            scene.refuses(|| s3(&scene, &address, args), 2, &[why], "correct the address");
+        }
+    }
+}
+
+#[test]
+fn a_server_that_does_not_speak_tls() {
+    let scene = Scene::new();
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let url = format!("s3://bucket/team?endpoint=https://{}", listener.local_addr().unwrap());
+    std::thread::spawn(move || {
+        for mut tcp in listener.incoming().flatten() {
+            let _ = tcp.read(&mut [0; 64]).and_then(|_| tcp.write_all(b"HTTP/1.1 400 Bad Request\r\n\r\n"));
+        }
+    });
+    scene.refuses(|| s3(&scene, &url, &["snapshots"]), 2, &["does not speak TLS"], "correct the address");
 }
 
 #[test]

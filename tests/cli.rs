@@ -194,3 +194,19 @@ fn completions_and_pages_come_from_the_commands() {
     assert!(house.path("work/man/drctl-snapshots.1").exists());
     house.drctl(["man", "--dir", "nowhere"]).ends(1);
 }
+
+#[test]
+fn at_a_terminal_long_work_shows_how_long_it_will_take() {
+    let house = settled();
+    fs::write(house.path("work/large"), crate::support::Numbers::seeded(4).bytes(3 << 20)).unwrap();
+    let long = |args: &str| {
+        let line = format!("{} --vault ./vault {args}", env!("CARGO_BIN_EXE_drctl"));
+        house.call("script").args(["-qec", &line, "/dev/null"]).env("TERM", "xterm").ok().text()
+    };
+    for args in ["backup --path large --limit-upload 2MiB", "restore latest --to out --limit-download 2MiB"] {
+        let seen = long(args);
+        assert!(seen.contains("B/s ETA "), "{seen:?}");
+    }
+    let piped = house.drctl(["--vault", "./vault", "check"]).ok();
+    assert!(!piped.stderr.contains("ETA"), "{piped}");
+}

@@ -369,3 +369,34 @@ fn a_damaged_lock_blocks_writers_and_is_named_and_readers_pass_it() {
         assert_eq!(case.run(&["check"]).code, Some(0), "{}", case.label);
     }
 }
+
+#[test]
+fn a_damaged_record_or_host_key_is_named_with_the_snapshots_that_lose_their_word() {
+    let scene = Scene::new();
+    let below = |folder: &str| -> Vec<PathBuf> {
+        files(&scene.vault.join(folder)).into_keys().map(|name| Path::new(folder).join(name)).collect()
+    };
+    let (records, keys) = (below("drctl/records"), below("drctl/hosts"));
+    assert_eq!((records.len(), keys.len()), (2, 1));
+    for (object, other) in [(&records[0], &records[1]), (&keys[0], &records[0])] {
+        for harm in HARMS {
+            let case = scene.harmed(harm, object, other);
+            let outcome = case.run(&["check", "--no-lock"]);
+            let told = &outcome.json()["records"];
+            if harm == Harm::Remove && *object == records[0] {
+                // Each call of the program is a chain of its own: nothing says that there was one.
+                assert_eq!((outcome.code, &told["count"]), (Some(0), &json!(1)), "{}: {outcome}", case.label);
+                continue;
+            }
+            assert_eq!(outcome.code, Some(1), "{}: {outcome}", case.label);
+            let flaws = told["flaws"].to_string();
+            // Without the key of a host it is its records that are named.
+            let named = if harm == Harm::Remove { &records[0] } else { object };
+            assert!(flaws.contains(named.to_str().unwrap()), "{}: {outcome}", case.label);
+            assert!(told["unsigned"].to_string().contains(&scene.snapshots[0]), "{}: {outcome}", case.label);
+            assert_eq!(outcome.json()["damage"], json!([]), "what was backed up is whole");
+            let human = scene.house.drctl(["check", "--no-lock", "--vault"]).arg(&case.vault).ends(1);
+            assert!(human.text().contains(&scene.snapshots[0][..8]), "{human}");
+        }
+    }
+}

@@ -8,6 +8,7 @@
 //! `synchronous = FULL`). Another process on the same file waits. SQL is found here and nowhere else.
 
 mod apply;
+mod arrivals;
 mod drills;
 mod dump;
 mod migrate;

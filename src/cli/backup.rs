@@ -47,7 +47,7 @@ pub(crate) async fn run(args: Backup, context: &Context) -> Result<Exit, Failure
         excludes,
         caches: if args.exclude_caches { Caches::Exclude } else { Caches::Keep },
         mounts: if args.one_file_system { Mounts::Stay } else { Mounts::Cross },
-        tags: args.tag,
+        tags: args.tag.into_iter().filter(|tag| !tag.is_empty()).collect(),
         host: args.host.unwrap_or_else(whoami::hostname),
         username: whoami::username(),
         time,
@@ -61,6 +61,9 @@ pub(crate) async fn run(args: Backup, context: &Context) -> Result<Exit, Failure
     let done = backup::run(&vault, source, options, bar.clone(), context.stop.cancel()).await;
     bar.done();
     let done = done.map_err(failure)?;
+    if args.stdin && done.summary.bytes_total == 0 {
+        context.out.warn("standard input was empty: if a program should have written to it, look whether it failed");
+    }
     if done.snapshot.is_some() {
         context.record(&target, &vault, |recorder| account(&done, started, recorder)).await;
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use jiff::{SignedDuration, Timestamp};
+use serde::Serialize;
 
 use super::args::check::{Check, Subset};
 use super::backup::seconds;
@@ -14,10 +15,13 @@ use super::exit::Exit;
 use super::output::Paint;
 use super::secret::Purpose;
 use crate::check::{self, CheckError, Lock, Options, ReadData, Report};
+use crate::monitor::Monitor;
 use crate::record::{Draft, Recorder, Status, Work};
+use crate::service::host::archive;
 use crate::service::verify::{Found, proven};
+use crate::store::StoreErrorKind;
 use crate::units::ByteSize;
-use crate::vault::Id;
+use crate::vault::{Id, Vault, VaultError};
 
 /// Runs the command. Damage ends it with exit code 1.
 pub(crate) async fn run(args: Check, context: &Context) -> Result<Exit, Failure> {
@@ -32,6 +36,9 @@ pub(crate) async fn run(args: Check, context: &Context) -> Result<Exit, Failure>
         true => vault.snapshots().await.map_err(Failure::of)?.whole.iter().map(|file| file.id).collect(),
         false => Vec::new(),
     };
+    let bar = Arc::new(context.bar());
+    bar.stage("records");
+    let records = records(&vault).await?;
     let started = context.env.clock.now();
     let read_data = match (args.read_data, args.read_data_subset) {
         (true, _) => ReadData::All,
@@ -41,19 +48,54 @@ pub(crate) async fn run(args: Check, context: &Context) -> Result<Exit, Failure>
         (false, Some(Subset::Size(ByteSize(bytes)))) => ReadData::Bytes(bytes),
     };
     let lock = if args.no_lock { Lock::None } else { Lock::Shared { retry: context.lock_wait() } };
-    let bar = Arc::new(context.bar());
     let report = check::run(&vault, Options { read_data, lock }, bar.clone(), context.stop.cancel()).await;
     bar.done();
     let report = report.map_err(|error| match error {
         CheckError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
-        CheckError::Vault(_) => Failure::of(error).hint("with read-only credentials, check with --no-lock"),
+        CheckError::Vault(VaultError::Store(ref store)) if store.kind == StoreErrorKind::Denied && !args.no_lock => {
+            Failure::of(error).advise("with credentials that may only read, check with --no-lock")
+        }
+        CheckError::Vault(_) => Failure::of(error),
     })?;
     if read_back(&args) && !before.is_empty() {
         let found = proven(&before, &report);
         context.record(&target, &vault, |recorder| account(found, started, recorder)).await;
     }
-    show(&report, context)?;
-    Ok(if report.damage.is_empty() { Exit::Done } else { Exit::Failed })
+    let whole = report.damage.is_empty() && records.flaws.is_empty();
+    show(&Checked { report, records }, context)?;
+    Ok(if whole { Exit::Done } else { Exit::Failed })
+}
+
+/// What is printed: what the vault's check found, and what is wrong with its records.
+#[derive(Serialize)]
+struct Checked {
+    #[serde(flatten)]
+    report: Report,
+    records: Records,
+}
+
+/// The records of finished runs in the vault.
+#[derive(Serialize)]
+struct Records {
+    /// Those that count.
+    count: usize,
+    /// What is wrong with others, or missing between them.
+    flaws: Vec<String>,
+    /// Snapshots that no record vouches for, when there are flaws: theirs may be among the damaged.
+    unsigned: Vec<Id>,
+}
+
+async fn records(vault: &Vault) -> Result<Records, Failure> {
+    let archive = archive(vault);
+    let audit = archive.audit().await.map_err(Failure::of)?;
+    let evidence = archive.audit_evidence(&audit).await.map_err(Failure::of)?;
+    let mut unsigned = Vec::new();
+    if let Some(vouched) = audit.vouched().filter(|_| !audit.flaws.is_empty()) {
+        let snapshots = vault.snapshots().await.map_err(Failure::of)?.whole;
+        unsigned.extend(snapshots.iter().map(|file| file.id).filter(|id| !vouched.contains(id)));
+    }
+    let flaws = audit.flaws.iter().chain(&evidence).map(ToString::to_string).collect();
+    Ok(Records { count: audit.entries.len(), flaws, unsigned })
 }
 
 /// Whether the check proves something that is recorded. Without a lock a prune may disturb it, and credentials that take
@@ -84,8 +126,9 @@ fn account(found: Found, started: Timestamp, recorder: &Recorder) -> Draft {
     }
 }
 
-fn show(report: &Report, context: &Context) -> Result<(), Failure> {
-    context.out.result(report, |out| {
+fn show(checked: &Checked, context: &Context) -> Result<(), Failure> {
+    let Checked { report, records } = checked;
+    context.out.result(checked, |out| {
         for damage in &report.damage {
             let object = format!("{:?}", damage.object).to_lowercase();
             writeln!(
@@ -114,6 +157,13 @@ fn show(report: &Report, context: &Context) -> Result<(), Failure> {
                 writeln!(out, "  hits {} snapshots", damage.snapshots.len())?;
             }
         }
+        for flaw in &records.flaws {
+            writeln!(out, "{} record: {}", context.out.paint(Paint::Red, "damaged"), escape::text(flaw))?;
+        }
+        if !records.unsigned.is_empty() {
+            let ids: Vec<_> = records.unsigned.iter().map(Id::short).collect();
+            writeln!(out, "  no record vouches for {}: `latest` passes them over, their ids do not", ids.join(" "))?;
+        }
         writeln!(
             out,
             "{} snapshots, {} trees, {} packs checked; {} packs ({}) read back and verified, in {}",
@@ -132,7 +182,8 @@ fn show(report: &Report, context: &Context) -> Result<(), Failure> {
             )?;
         }
         match report.damage.len() {
-            0 => writeln!(out, "no damage found"),
+            0 if records.flaws.is_empty() => writeln!(out, "no damage found"),
+            0 => writeln!(out, "DAMAGED RECORDS: what was backed up is whole, what is known of it is not"),
             count => {
                 writeln!(out, "DAMAGED: {count} objects. Do not prune; restore what is hit from a copy of this vault")
             }

@@ -39,9 +39,12 @@ fn failure(error: &ConfigError) -> Failure {
 
 /// The configuration was read and must not be used.
 pub(crate) fn refused(findings: &[Finding]) -> Failure {
-    let Some(first) = findings.first() else { return Failure::usage("the configuration cannot be used") };
-    let place = first.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
-    Failure::usage(format!("the configuration cannot be used: {place}{}", first.what))
-        .details(findings.iter().map(ToString::to_string).collect())
-        .hint(first.fix.clone())
+    match findings {
+        [only] => {
+            let place = only.place.as_ref().map(|place| format!("{place}: ")).unwrap_or_default();
+            Failure::usage(format!("the configuration cannot be used: {place}{}", only.what)).hint(only.fix.clone())
+        }
+        several => Failure::usage(format!("the configuration cannot be used: {} things are wrong", several.len()))
+            .details(several.iter().map(ToString::to_string).collect()),
+    }
 }

@@ -83,6 +83,11 @@ impl Failure {
         self
     }
 
+    /// Says what to do now, whatever the cause says.
+    pub(crate) fn advise(self, hint: impl Into<String>) -> Self {
+        Self { hint: Some(hint.into()), ..self }
+    }
+
     /// Ends the process with this code instead.
     pub(crate) fn exits(mut self, exit: Exit) -> Self {
         self.exit = exit;

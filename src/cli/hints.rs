@@ -8,7 +8,7 @@ use super::exit::Exit;
 use crate::look::LookError;
 use crate::service::ServiceError;
 use crate::service::secret::SecretError;
-use crate::store::StoreError;
+use crate::store::{StoreError, StoreErrorKind};
 use crate::vault::VaultError;
 
 /// What follows from an error.
@@ -40,10 +40,10 @@ fn known(error: &(dyn Error + 'static)) -> Option<Advice> {
         return Some(of_vault(error));
     }
     if let Some(error) = error.downcast_ref::<Box<StoreError>>() {
-        return Some(Advice { exit: Exit::Failed, hint: Some(error.kind.hint().to_owned()) });
+        return Some(of_store(error));
     }
     if let Some(error) = error.downcast_ref::<StoreError>() {
-        return Some(Advice { exit: Exit::Failed, hint: Some(error.kind.hint().to_owned()) });
+        return Some(of_store(error));
     }
     if let Some(error) = error.downcast_ref::<SecretError>() {
         return Some(of_secret(error));
@@ -102,8 +102,14 @@ fn of_secret(error: &SecretError) -> Advice {
     }
 }
 
+fn of_store(error: &StoreError) -> Advice {
+    let exit = if error.kind == StoreErrorKind::Config { Exit::Usage } else { Exit::Failed };
+    Advice { exit, hint: Some(error.kind.hint().to_owned()) }
+}
+
 fn of_vault(error: &VaultError) -> Advice {
     let exit = match error {
+        VaultError::Store(error) => return of_store(error),
         VaultError::NoVault { .. } => Exit::NoVault,
         VaultError::WrongKey { .. } => Exit::WrongKey,
         VaultError::Locked { .. } => Exit::Locked,
@@ -122,8 +128,7 @@ fn of_vault(error: &VaultError) -> Advice {
         | VaultError::MakeKey(_)
         | VaultError::Seal(_)
         | VaultError::NoBlob { .. }
-        | VaultError::Index(_)
-        | VaultError::Store(_) => Exit::Failed,
+        | VaultError::Index(_) => Exit::Failed,
     };
     Advice { exit, hint: Some(error.hint().to_owned()) }
 }

@@ -30,7 +30,9 @@ pub(crate) async fn run(args: Init, context: &Context) -> Result<Exit, Failure> 
             secret::write_key_file(path, &generated)?;
             generated
         }
-        (None, KeySource::Ask) => secret::ask_new()?,
+        (None, KeySource::Ask) => {
+            secret::ask_new("make a key with --generate-key FILE, or give one with --key-file FILE")?
+        }
         (None, KeySource::From(_)) => context.password(&target, Purpose::Write)?,
     };
     let chunker = match args.chunker {

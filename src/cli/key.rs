@@ -116,7 +116,9 @@ fn new_password(new: &NewKey, context: &Context) -> Result<Secret, Failure> {
             let source = KeySource::From(SecretRef::File(path.clone()));
             secret::obtain(&source, Purpose::Write, context.shared_key(), context.out, "")
         }
-        (None, None) => secret::ask_new(),
+        (None, None) => {
+            secret::ask_new("give the new one with --new-key-file FILE, or make one with --generate-key FILE")
+        }
     }
 }
 

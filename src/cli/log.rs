@@ -3,6 +3,7 @@
 use tracing_subscriber::EnvFilter;
 
 use super::args::{Cli, Command};
+use super::output;
 
 /// Starts logging at the level of so many `-v`, or as DRCTL_LOG has it (`drctl=debug,object_store=trace`). With `--json`
 /// each event is a line of JSON.
@@ -17,6 +18,7 @@ pub(crate) fn start(cli: &Cli) {
         (_, _, _) => EnvFilter::new("debug,drctl=trace"),
     };
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let lines = lines.with_ansi(output::stderr_is_terminal());
     let started = if cli.global.json {
         tracing::subscriber::set_global_default(lines.json().finish())
     } else {

@@ -12,7 +12,10 @@ mod check;
 mod config;
 mod configured;
 mod context;
+mod demo;
 mod diff;
+mod drill;
+mod drilled;
 mod dump;
 mod env;
 mod error;
@@ -35,6 +38,7 @@ mod prune;
 mod replicate;
 mod restore;
 mod retention;
+mod runbook;
 mod secret;
 mod serve;
 mod snapshots;
@@ -124,6 +128,7 @@ fn start(cli: Cli, out: Output) -> Result<Exit, Failure> {
 async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> {
     let stop = &context.stop;
     match command {
+        Command::Demo(args) => Box::pin(demo::run(args, context)).await,
         Command::Init(args) => Box::pin(init::run(args, context)).await,
         Command::Key(args) => Box::pin(key::run(args, context)).await,
         Command::Unlock(args) => Box::pin(unlock::run(args, context)).await,
@@ -140,6 +145,8 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Prune(args) => Box::pin(prune::run(args, context)).await,
         Command::Retention(args) => Box::pin(retention::run(args, context)).await,
         Command::Status(args) => status::run(&args, context),
+        Command::Runbook(args) => Box::pin(runbook::run(args, context)).await,
+        Command::Drill(args) => Box::pin(drill::run(args, context)).await,
         Command::Serve(args) => Box::pin(serve::run(args, context)).await,
         Command::Config(args) => config::run(&args, context),
         Command::Catalog(args) => Box::pin(catalog::run(args, context)).await,

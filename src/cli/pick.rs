@@ -1,5 +1,7 @@
 //! Finds the snapshot that the user means.
 
+use std::collections::BTreeSet;
+
 use jiff::Timestamp;
 use jiff::tz::TimeZone;
 
@@ -13,6 +15,9 @@ use crate::service::host::archive;
 use crate::vault::Vault;
 use crate::vault::snapshot::SnapshotFile;
 
+/// What marks a plan's snapshots.
+const PLAN_TAG: &str = "plan=";
+
 /// Reads what was typed for a snapshot.
 pub(crate) fn spec(text: &str) -> Result<Spec, Failure> {
     text.parse()
@@ -25,6 +30,7 @@ pub(crate) struct Among {
     filter: Filter,
     at: Option<Timestamp>,
     unsigned: Unsigned,
+    plan: Option<String>,
 }
 
 /// Whether `latest` may be a snapshot that no signed record vouches for: another tool's, or a forger's.
@@ -40,7 +46,18 @@ enum Unsigned {
 impl Among {
     /// What passes the filter, of any time.
     pub(crate) fn of(filter: Filter) -> Self {
-        Self { filter, at: None, unsigned: Unsigned::PassedOver }
+        Self { filter, at: None, unsigned: Unsigned::PassedOver, plan: None }
+    }
+
+    /// The same, but of this plan only.
+    pub(crate) fn of_plan(mut self, plan: &str) -> Self {
+        let tag = format!("{PLAN_TAG}{plan}");
+        if self.filter.tags.is_empty() {
+            self.filter.tags.push(Vec::new());
+        }
+        self.filter.tags.iter_mut().for_each(|set| set.push(tag.clone()));
+        self.plan = Some(plan.to_owned());
+        self
     }
 
     /// What the options say; `specs` is what they are said about.
@@ -52,7 +69,7 @@ impl Among {
         let at = latest.at.as_deref().map(|text| time::parse(text, &context.now())).transpose();
         let at = at.map_err(|error| Failure::usage(error.to_string()))?;
         let unsigned = if latest.unsigned { Unsigned::Allowed } else { Unsigned::PassedOver };
-        Ok(Self { filter: Filter::from(&latest.filter), at, unsigned })
+        Ok(Self { filter: Filter::from(&latest.filter), at, unsigned, plan: None })
     }
 }
 
@@ -62,7 +79,7 @@ pub(crate) async fn find(vault: &Vault, spec: &Spec, among: &Among, out: Output)
         Which::Id(prefix) => vault.find_snapshot(prefix).await.map_err(Failure::of),
         Which::Latest => {
             let all = all(vault, out).await?;
-            let newest = look::latest(&all, &among.filter, among.at).ok_or_else(|| none(all.len(), among))?;
+            let newest = look::latest(&all, &among.filter, among.at).ok_or_else(|| none(&all, among))?;
             let found = vouched(vault, &all, newest, among, out).await?;
             let (id, when, host) = (found.id.short(), shown(found.snapshot.time), &found.snapshot.hostname);
             out.note(&format!("latest is {id} of {when} on {host}"));
@@ -113,15 +130,27 @@ pub(crate) async fn all(vault: &Vault, out: Output) -> Result<Vec<SnapshotFile>,
     Ok(list.whole)
 }
 
-fn none(count: usize, among: &Among) -> Failure {
-    match count {
-        0 => Failure::plain("there is no snapshot in this vault that can be read")
-            .hint("if there should be some, look at the warnings and run `drctl check`"),
-        count => {
-            let when = among.at.map(|at| format!(" and is of {} or before", shown(at))).unwrap_or_default();
-            Failure::plain(format!("of {count} snapshots none fits{when}"))
-                .hint("look at them with `drctl snapshots`, then change --at, --host, --tag or --path")
+/// Why there is no latest snapshot.
+fn none(all: &[SnapshotFile], among: &Among) -> Failure {
+    if all.is_empty() {
+        return Failure::plain("there is no snapshot in this vault that can be read")
+            .hint("if there should be some, look at the warnings and run `drctl check`");
+    }
+    let of_plan = among.plan.as_ref().map(|plan| format!(" and is of plan {plan:?}")).unwrap_or_default();
+    let before = among.at.map(|at| format!(" and is of {} or before", shown(at))).unwrap_or_default();
+    let failure = Failure::plain(format!("of {} snapshots none fits{of_plan}{before}", all.len()));
+    let fitting = all.iter().filter(|file| among.filter.admits(&file.snapshot));
+    match (fitting.map(|file| file.snapshot.time).min(), &among.plan) {
+        (Some(oldest), _) => failure
+            .hint(format!("the oldest that fits otherwise is of {}; list them with `drctl snapshots`", shown(oldest))),
+        (None, Some(_)) => {
+            let tags = all.iter().flat_map(|file| &file.snapshot.tags);
+            let plans: BTreeSet<&str> = tags.filter_map(|tag| tag.strip_prefix(PLAN_TAG)).collect();
+            let there =
+                if plans.is_empty() { "none".to_owned() } else { plans.into_iter().collect::<Vec<_>>().join(", ") };
+            failure.hint(format!("plans with snapshots in this vault: {there}; list them with `drctl snapshots`"))
         }
+        (None, None) => failure.hint("look at them with `drctl snapshots`, then change --at, --host, --tag or --path"),
     }
 }
 

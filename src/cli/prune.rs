@@ -56,10 +56,13 @@ pub(crate) fn show(done: &Outcome, rehearsed: bool, out: &mut dyn Write) -> std:
         bytes(f.duplicate),
         bytes(f.orphan)
     )?;
-    let verb = if rehearsed { "would" } else { "did" };
+    let (deletes, rewrites, frees) = match rehearsed {
+        true => ("would delete", "would rewrite", "would free"),
+        false => ("deleted", "rewrote", "freed"),
+    };
     writeln!(
         out,
-        "{verb}      delete {} packs, rewrite {} ({} moved), free {}; {} unused stay, in {}",
+        "{deletes} {} packs, {rewrites} {} ({} moved), {frees} {}; {} unused stay, in {}",
         f.delete_packs,
         f.repack_packs,
         bytes(f.rewrite),

@@ -1,4 +1,6 @@
-//! `drctl replicate`: copies snapshots to another vault.
+//! `drctl replicate`: brings the copies of plans up to date, or copies snapshots to another vault.
+
+mod copies;
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -24,13 +26,18 @@ use crate::vault::Vault;
 
 /// Runs the command.
 pub(crate) async fn run(args: Replicate, context: &Context) -> Result<Exit, Failure> {
+    let Some(to) = args.to.clone() else { return Box::pin(copies::run(&args, context)).await };
+    if !args.all && args.what.is_empty() {
+        return Err(Failure::usage("what to copy was not said")
+            .hint("name snapshots, or copy all that the copy lacks with --all"));
+    }
     let from = Global { vault: args.from.clone().or_else(|| context.global.vault.clone()), ..context.global.clone() };
     let source = other(context, from).open(Purpose::Read).await?;
     let key = Key { file: args.to_key_file, command: args.to_password_command };
-    let to = another(&context.global, args.to, key, args.to_aws_profile);
+    let to = another(&context.global, to, key, args.to_aws_profile);
     let copy = other(context, to).open(Purpose::Write).await?;
     let options = Options {
-        select: if args.all { Select::All } else { named(&source, &args.snapshot).await? },
+        select: if args.all { Select::All } else { named(&source, &args.what).await? },
         mode: if args.dry_run { Mode::Rehearse } else { Mode::Write },
         verify: if args.no_read_back { Verify::Structure } else { Verify::ReadBack },
         retry_lock: context.lock_wait(),

@@ -26,10 +26,13 @@ const WORKERS_REMOTE: usize = 16;
 
 /// Runs the command.
 pub(crate) async fn run(args: Restore, context: &Context) -> Result<Exit, Failure> {
-    let (spec, plan) = wanted(&args.snapshot)?;
-    let mut latest = Latest { filter: (&args.filter).into(), at: args.at.clone(), unsigned: args.unsigned };
-    latest.filter.tag.extend(plan.map(|plan| format!("plan={plan}")));
-    let among = Among::options(&latest, &[&spec], context)?;
+    let config = context.config().ok().flatten();
+    let (spec, plan) = wanted(&args.snapshot, |name| config.is_some_and(|config| config.plans.contains_key(name)))?;
+    let latest = Latest { filter: (&args.filter).into(), at: args.at.clone(), unsigned: args.unsigned };
+    let mut among = Among::options(&latest, &[&spec], context)?;
+    if let Some(plan) = plan {
+        among = among.of_plan(plan);
+    }
     let selection = Selection::new(&args.include, &args.exclude).map_err(usage)?;
     let target = match (&args.to, args.in_place) {
         (Some(to), _) => to.clone(),
@@ -45,10 +48,7 @@ pub(crate) async fn run(args: Restore, context: &Context) -> Result<Exit, Failur
         (false, false) => Existing::Refuse,
     };
     // A plan is in its own vault, unless another one is named.
-    let home = match (plan, context.config()) {
-        (Some(plan), Ok(Some(config))) => config.plans.get(plan).map(|plan| &plan.vault),
-        (Some(_) | None, _) => None,
-    };
+    let home = plan.zip(config).and_then(|(plan, config)| config.plans.get(plan)).map(|plan| &plan.vault);
     let target_vault = context.target_of(home)?;
     let vault = context.open_target(&target_vault, Purpose::Read).await?;
     let found = pick::find(&vault, &spec, &among, context.out).await?;
@@ -95,6 +95,12 @@ pub(crate) async fn run(args: Restore, context: &Context) -> Result<Exit, Failur
     let done = restore::run(&vault, &index, found.snapshot.tree, options, bar.clone(), context.stop.cancel()).await;
     bar.done();
     let done = done.map_err(failure)?;
+    let s = &done.summary;
+    if !(args.include.is_empty() || s.files + s.dirs + s.others > 0) && done.status == Status::Complete {
+        return Err(Failure::plain("nothing in the snapshot fits what is to be included; nothing was restored").hint(
+            "patterns follow the rules of .gitignore; `drctl find PATTERN` and `drctl ls SNAPSHOT` show what there is",
+        ));
+    }
     show(&done, &found, args.dry_run, context)?;
     Ok(match done.status {
         Status::Complete => Exit::Done,
@@ -102,12 +108,15 @@ pub(crate) async fn run(args: Restore, context: &Context) -> Result<Exit, Failur
     })
 }
 
-/// What was typed: a snapshot, or a plan, whose newest snapshot is meant.
-fn wanted(text: &str) -> Result<(Spec, Option<&str>), Failure> {
-    if let Ok(spec) = text.parse() {
+/// What was typed: a snapshot, or a plan, whose newest snapshot is meant. A plan that is configured goes before an id that
+/// begins like its name ("db").
+fn wanted(text: &str, is_plan: impl Fn(&str) -> bool) -> Result<(Spec, Option<&str>), Failure> {
+    let (plan, path) = text.split_once(':').unwrap_or((text, ""));
+    if !is_plan(plan)
+        && let Ok(spec) = text.parse()
+    {
         return Ok((spec, None));
     }
-    let (plan, path) = text.split_once(':').unwrap_or((text, ""));
     let is_name = !plan.is_empty() && plan.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     if !is_name {
         return pick::spec(text).map(|spec| (spec, None));
@@ -153,7 +162,11 @@ fn show(done: &Outcome, from: &SnapshotFile, rehearsed: bool, context: &Context)
     context.out.result(&document, |out| {
         let bytes = |count: u64| ByteSize(count).to_string();
         let (restored, written) = if rehearsed { ("would restore", "would write") } else { ("restored", "wrote") };
-        writeln!(out, "{restored} {} files, {} folders, {} others, {}", s.files, s.dirs, s.others, bytes(s.bytes))?;
+        let files = match s.files_lost {
+            0 => s.files.to_string(),
+            lost => format!("{} of {}", s.files.saturating_sub(lost), s.files),
+        };
+        writeln!(out, "{restored} {files} files, {} folders, {} others, {}", s.dirs, s.others, bytes(s.bytes))?;
         if s.files_unchanged > 0 || s.bytes_unchanged > 0 {
             writeln!(out, "there already: {} files whole, {} in all", s.files_unchanged, bytes(s.bytes_unchanged))?;
         }
@@ -177,4 +190,21 @@ fn show(done: &Outcome, from: &SnapshotFile, rehearsed: bool, context: &Context)
         }
         Ok(())
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_configured_plan_goes_before_an_id_that_begins_like_its_name() {
+        let typed = |text: &'static str| wanted(text, |name| name == "db").ok();
+        let of_plan = |path: &str, plan| Some((Spec { which: Which::Latest, path: path.to_owned() }, Some(plan)));
+        assert_eq!(typed("db"), of_plan("", "db"));
+        assert_eq!(typed("db:/etc"), of_plan("/etc", "db"));
+        assert_eq!(typed("orders"), of_plan("", "orders"), "another host may have configured it");
+        assert_eq!(typed("dbe"), Some((Spec { which: Which::Id("dbe".to_owned()), path: String::new() }, None)));
+        assert_eq!(typed("latest"), Some((Spec { which: Which::Latest, path: String::new() }, None)));
+        assert!(typed("no name!").is_none());
+    }
 }

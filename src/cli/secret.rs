@@ -44,19 +44,19 @@ pub(crate) fn obtain(
             Ok(obtained.secret)
         }
         KeySource::Ask => {
-            let typed = ask(prompt)?;
+            let typed = ask(prompt, "use --key-file FILE or --password-command, or set DRCTL_KEY_FILE")?;
             if typed.is_empty() { Err(Failure::usage("the password that was typed is empty")) } else { Ok(typed) }
         }
     }
 }
 
-/// Asks for a new password twice.
-pub(crate) fn ask_new() -> Result<Secret, Failure> {
-    let first = ask("New password for the vault: ")?;
+/// Asks for a new password twice; `otherwise` is how to give one without a terminal.
+pub(crate) fn ask_new(otherwise: &str) -> Result<Secret, Failure> {
+    let first = ask("New password for the vault: ", otherwise)?;
     if first.is_empty() {
         return Err(Failure::usage("an empty password protects nothing"));
     }
-    let second = ask("The same again: ")?;
+    let second = ask("The same again: ", otherwise)?;
     if first.expose() != second.expose() {
         return Err(Failure::usage("the two passwords differ; nothing was changed"));
     }
@@ -70,13 +70,12 @@ pub(crate) fn split_command(line: &str) -> Result<Vec<String>, Failure> {
     })
 }
 
-fn ask(prompt: &str) -> Result<Secret, Failure> {
+fn ask(prompt: &str, otherwise: &str) -> Result<Secret, Failure> {
     match rpassword::prompt_password(prompt) {
         Ok(typed) => Ok(Secret::new(Zeroizing::new(typed).as_bytes())),
         Err(error) if error.kind() == io::ErrorKind::Interrupted => Err(Failure::interrupted()),
         Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => Err(Failure::usage("no password was typed")),
-        Err(_) => Err(Failure::usage("there is no password, and no terminal to ask at")
-            .hint("use --key-file FILE or --password-command, or set DRCTL_KEY_FILE")),
+        Err(_) => Err(Failure::usage("there is no password, and no terminal to ask at").hint(otherwise)),
     }
 }
 

@@ -37,7 +37,10 @@ pub use load::load;
 pub use merge::parse;
 pub use name::{NotAName, PlanName, RetentionName, RunbookName, StepId, VaultName};
 pub use places::Places;
-pub use plan::{Caches, CopyTo, DrillPolicy, FilesSource, Mounts, Objectives, Plan, Recover, Source, Verify};
+pub use plan::{
+    Caches, CanaryQuery, CopyTo, DrillPolicy, FilesSource, Mounts, Objectives, Plan, Production, Recover, Source,
+    Verify,
+};
 pub use retention::{Keep, Tier, Tiers};
 pub use runbook::{
     Action, Against, Check, Criticality, DigestOf, Expect, OnError, RestoreStep, Runbook, SnapshotChoice, Step,

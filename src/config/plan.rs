@@ -1,5 +1,6 @@
 //! Plans: what is backed up, when, where to, for how long, how well, and how it comes back.
 
+use std::fmt;
 use std::path::PathBuf;
 
 use serde::Serialize;
@@ -7,7 +8,7 @@ use serde::Serialize;
 use super::name::{RetentionName, RunbookName, VaultName};
 use super::schedule::Schedule;
 use crate::objective::{Allowances, Disaster, Objective};
-use crate::units::{Age, Span};
+use crate::units::{Age, ByteSize, Span};
 
 /// A promise to keep something recoverable. All names in it exist.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -151,6 +152,43 @@ pub struct Recover {
     pub runbook: RunbookName,
     /// When that is tried.
     pub drill: Option<DrillPolicy>,
+    /// The sign of life that is read back.
+    pub canary: Option<CanaryQuery>,
+    /// What production is. `None`: the plan does not say, so that no drill can claim to be of its size.
+    pub production: Option<Production>,
+}
+
+/// Where the newest sign of life is in what came back: a row that carries the time at which it was written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct CanaryQuery {
+    /// The SQLite database, within the target.
+    pub path: PathBuf,
+    /// The first column of its first row is the time, in milliseconds since 1970 or as RFC 3339 has it.
+    pub query: String,
+    /// How often one is written.
+    pub period: Span,
+}
+
+/// What production is, as far as the plan says. At least one of these is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+pub struct Production {
+    /// How much data comes back, at least.
+    pub size: Option<ByteSize>,
+    /// Processors of the machine that it comes back on.
+    pub processors: Option<u32>,
+    /// Memory of that machine.
+    pub memory: Option<ByteSize>,
+}
+
+impl fmt::Display for Production {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let parts = [
+            self.size.map(|size| format!("{size} of data")),
+            self.processors.map(|count| format!("{count} processors")),
+            self.memory.map(|memory| format!("{memory} of memory")),
+        ];
+        f.write_str(&parts.into_iter().flatten().collect::<Vec<_>>().join(", "))
+    }
 }
 
 /// When recovery is tried.

@@ -13,7 +13,7 @@ use crate::monitor::Problem;
 use crate::objective::{Allowances, Disaster, Objective, Scale};
 use crate::record::canonical::{CanonicalError, canonical};
 use crate::record::entry::DrillOutcome;
-use crate::record::{RunId, TimeKind};
+use crate::record::{RunId, Status, TimeKind};
 use crate::runbook::outcome::{Moment, Run};
 use crate::units::Span;
 use crate::vault::Id;
@@ -66,6 +66,15 @@ impl Evidence {
         }
     }
 
+    /// How the drill's run ended, as a record has it.
+    pub fn status(&self) -> Status {
+        match self.judgement.headline {
+            Headline::Pass | Headline::Indicative | Headline::Unjudged => Status::Ok,
+            Headline::Partial => Status::Partial,
+            Headline::Fail => Status::Failed,
+        }
+    }
+
     /// Whether the objective that was drilled is met as far as it was exercised.
     pub fn headline(&self) -> Headline {
         self.judgement.headline
@@ -107,7 +116,7 @@ pub struct Facts {
     pub production: Option<String>,
     /// The steps. `None`: it never came to the first one.
     pub run: Option<Run>,
-    /// The newest sign of life that was planted in the source and read back.
+    /// The newest sign of life that came back. `None`: the plan names none.
     pub canary: Option<Canary>,
     /// Where it ran.
     pub machine: Machine,
@@ -218,8 +227,8 @@ pub struct Exposure {
 pub struct Canary {
     /// How often one is planted.
     pub period: Span,
-    /// When the newest one that came back was written.
-    pub newest: Timestamp,
+    /// When the newest one that came back was written. `None`: none could be read.
+    pub newest: Option<Timestamp>,
 }
 
 /// The machine that the drill ran on.

@@ -12,7 +12,7 @@ use std::time::Duration;
 use jiff::{SignedDuration, Timestamp};
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{DrillEnding, Facts, Phase};
+use super::evidence::{Canary, DrillEnding, Facts, Phase};
 use crate::objective::{self, Allowances, Disaster, Measured, Objective, Rpa, Rta, RtaExec, Verdict};
 use crate::record::TimeKind;
 use crate::runbook::outcome::{Cache, Moment, Restored, StepKind, StepRun};
@@ -93,6 +93,8 @@ pub enum Doubt {
         /// What would have been fine.
         period: Span,
     },
+    /// The plan names a canary, and none came back.
+    NoCanary,
     /// The promises were made after the first step.
     LatePromise,
     /// Times of the world and of a simulation would have to be subtracted.
@@ -115,6 +117,7 @@ impl fmt::Display for Doubt {
             Self::Canary { off, period } => {
                 write!(f, "the canary and the consistency point are {off} apart, with one planted every {period}")
             }
+            Self::NoCanary => f.write_str("no canary could be read from what came back"),
             Self::LatePromise => f.write_str("the objectives were not in force before the first step"),
             Self::MixedTimes => f.write_str("real and simulated times were mixed: the recovery point was not measured"),
             Self::BadExposure => f.write_str("the worst exposure of the period was not measured"),
@@ -323,11 +326,15 @@ fn doubts(facts: &Facts, figures: &Figures) -> Vec<Doubt> {
     if !is_proven(steps) {
         doubts.push(Doubt::Unproven);
     }
-    if let (Some(canary), Some(point)) = (&facts.canary, figures.consistency_point) {
-        let off = apart(point, canary.newest);
-        if off > canary.period {
-            doubts.push(Doubt::Canary { off, period: canary.period });
+    match (&facts.canary, figures.consistency_point) {
+        (Some(Canary { period, newest: Some(newest) }), Some(point)) => {
+            let (off, period) = (apart(point, *newest), *period);
+            if off > period {
+                doubts.push(Doubt::Canary { off, period });
+            }
         }
+        (Some(Canary { newest: None, .. }), Some(_)) => doubts.push(Doubt::NoCanary),
+        (None, _) | (_, None) => {}
     }
     if figures.start.is_some_and(|start| facts.promised_since.boot_nanos > start.boot_nanos) {
         doubts.push(Doubt::LatePromise);

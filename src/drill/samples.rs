@@ -123,7 +123,7 @@ pub(super) fn pass() -> Facts {
         scale: Scale::Production,
         production: Some("96 GiB on 8 cores".into()),
         run: Some(Run { steps, ending: Ending::Completed }),
-        canary: Some(Canary { period: Span::from_secs(10), newest: wall("2026-11-23T13:21:50Z") }),
+        canary: Some(Canary { period: Span::from_secs(10), newest: Some(wall("2026-11-23T13:21:50Z")) }),
         machine: Machine {
             host: "drill-7".into(),
             kind: "Linux 6.12, x86_64, 8 processors, 32 GiB".into(),

@@ -2,7 +2,7 @@
 //!
 //! The exclusive lock is held from before anything is listed to the end: no writer, ours or restic's, works meanwhile.
 //! Order: packs with the blobs that move, index files without the packs that go, removal of the index files that they
-//! replace, removal of packs. A crash at any point leaves a whole vault: blobs that lie in two packs, or packs that no
+//! replace, removal of packs. What died writers left half-written goes first. A crash at any point leaves a whole vault: blobs that lie in two packs, or packs that no
 //! index names. The next prune removes either.
 
 use std::collections::{HashMap, HashSet};
@@ -117,6 +117,9 @@ async fn run_locked(
     let index = vault.load_index(&**monitor).await?;
     let plan = decide(vault, &index, options.max_unused, monitor, cancel).await?;
     let mut packs_written = 0;
+    if options.mode == Mode::Write {
+        clear_unfinished(vault, &**monitor).await?;
+    }
     if options.mode == Mode::Write && !plan.is_empty() {
         let moved = repack(vault, &plan.repack, monitor, cancel).await?;
         packs_written = moved.len() as u64;
@@ -142,6 +145,18 @@ async fn run_locked(
     }
     let millis = u64::try_from((clock.boot() - begun).as_millis()).unwrap_or(u64::MAX);
     Ok(Outcome { figures: plan.figures, packs_written, millis })
+}
+
+/// What writers that died left half-written: the exclusive lock says that no writer is at work.
+async fn clear_unfinished(vault: &Vault, monitor: &dyn Monitor) -> Result<(), PruneError> {
+    let mut bytes = 0;
+    for kind in [FileType::Pack, FileType::Index, FileType::Snapshot] {
+        bytes += vault.store().remove_unfinished(kind.folder()).await.map_err(VaultError::from)?;
+    }
+    if bytes > 0 {
+        monitor.note(&format!("{} that interrupted runs had not finished writing were removed", ByteSize(bytes)));
+    }
+    Ok(())
 }
 
 async fn decide(

@@ -79,6 +79,14 @@ impl Restore {
         self.problems.lock().unwrap_or_else(PoisonError::into_inner).push(problem);
     }
 
+    /// Lists an entry that was not restored.
+    pub(super) fn lost(&self, path: &[u8], kind: NodeKind, why: impl Into<String>) {
+        if kind == NodeKind::File {
+            self.files_lost.fetch_add(1, Ordering::Relaxed);
+        }
+        self.problem(path, why);
+    }
+
     pub(super) fn writes(&self) -> bool {
         self.options.mode == Mode::Write
     }

@@ -257,9 +257,9 @@ impl<'r> Walk<'r> {
     /// Restores one entry that is not a folder.
     fn entry_in(&mut self, folder: &Arc<Folder>, node: Node, fresh: bool) {
         self.count(&node);
-        let path = join(&folder.path, &node.name);
+        let (path, kind) = (join(&folder.path, &node.name), node.kind);
         if let Err(error) = self.entry(folder, node, fresh, &path) {
-            self.restore.problem(&path, format!("not restored: {error}"));
+            self.restore.lost(&path, kind, format!("not restored: {error}"));
         }
     }
 
@@ -434,7 +434,7 @@ impl<'r> Walk<'r> {
         for (folder, node, first) in window.links {
             let path = join(&folder.path, &node.name);
             if let Err(error) = self.link(&folder, &node, &first) {
-                self.restore.problem(&path, format!("not linked to its first name: {error}"));
+                self.restore.lost(&path, node.kind, format!("not linked to its first name: {error}"));
             }
         }
         for (folder, node) in window.left {

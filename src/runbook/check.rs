@@ -198,6 +198,13 @@ fn file(target: &Path, path: &Path, min_size: ByteSize) -> Ended {
     }
 }
 
+/// Asks a restored database. Blocks as long as the query takes.
+pub fn ask(target: &Path, path: &Path, query: &str) -> Result<Option<String>, String> {
+    let inside = within(target, path)?;
+    let answer = sqlite::Restored::open(&inside).and_then(|database| database.first(query));
+    answer.map_err(|error| crate::vault::chain(&error))
+}
+
 fn query_answers(database: &sqlite::Restored, query: &str, expect: &Expect) -> Ended {
     let answer = match database.first(query) {
         Ok(answer) => answer,

@@ -10,3 +10,5 @@ pub mod outcome;
 pub mod plan;
 pub mod render;
 pub mod run;
+
+pub use check::ask;

@@ -5,9 +5,12 @@ use std::path::PathBuf;
 
 use super::vaults::OpenError;
 use crate::catalog::CatalogError;
-use crate::config::PlanName;
+use crate::config::{PlanName, RunbookName};
+use crate::drill::plan::NoVault;
 use crate::record::archive::ArchiveError;
+use crate::record::canonical::CanonicalError;
 use crate::record::recorder::RecordError;
+use crate::runbook::plan::Flaw;
 use crate::vault::VaultError;
 
 /// Why the service cannot do something.
@@ -54,6 +57,34 @@ pub enum ServiceError {
         /// Those that there are.
         known: Vec<String>,
     },
+    /// The plan does not say how it comes back.
+    #[error("recover plan {0}: it names no runbook")]
+    NoRunbook(PlanName),
+    /// The runbook does not exist.
+    #[error("find runbook {name:?}: the configuration has {}", if known.is_empty() { "none".to_owned() } else { known.join(", ") })]
+    NoSuchRunbook {
+        /// As it was given.
+        name: String,
+        /// Those that there are.
+        known: Vec<String>,
+    },
+    /// The steps of a runbook can have no order.
+    #[error("order the steps of runbook {runbook}: {}", flaws.iter().map(ToString::to_string).collect::<Vec<_>>().join("; "))]
+    Runbook {
+        /// The runbook.
+        runbook: RunbookName,
+        /// What is wrong with it.
+        flaws: Vec<Flaw>,
+    },
+    /// No vault is left to recover from.
+    #[error(transparent)]
+    NoVault(#[from] NoVault),
+    /// Evidence cannot be written down.
+    #[error("write the evidence of a drill")]
+    Evidence(#[from] CanonicalError),
+    /// A plan cannot be drilled twice at the same time: drills are numbered.
+    #[error("drill plan {0}: a drill of it is going on already")]
+    Drilling(PlanName),
     /// The plan is being run already.
     #[error("run plan {0}: a run of it is going on already")]
     Busy(PlanName),

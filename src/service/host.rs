@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::error::ServiceError;
-use super::seams::{Copies, Drills};
 use super::secret::SharedKey;
 use super::vaults::Vaults;
 use crate::backup::Threads;
@@ -63,8 +62,6 @@ pub struct Service {
     pub(super) recorder: Recorder,
     pub(super) monitor: Arc<dyn Monitor>,
     pub(super) cancel: Cancel,
-    pub(super) copies: Option<Arc<dyn Copies>>,
-    pub(super) drills: Option<Arc<dyn Drills>>,
 }
 
 impl std::fmt::Debug for Service {
@@ -81,35 +78,9 @@ impl Service {
         let catalog = Catalog::open(&state.join(CATALOG))?;
         let recorder = Recorder::open(&state, &host, time, env.clone())?;
         let vaults = Vaults::of(&config, cache, shared_key, env.clone());
-        let service = Self {
-            config,
-            state,
-            username,
-            time,
-            env,
-            threads,
-            vaults,
-            catalog,
-            recorder,
-            monitor,
-            cancel,
-            copies: None,
-            drills: None,
-        };
+        let service = Self { config, state, username, time, env, threads, vaults, catalog, recorder, monitor, cancel };
         service.take_in_spooled()?;
         Ok(service)
-    }
-
-    /// Has due copies made by `copies`.
-    pub fn with_copies(mut self, copies: Arc<dyn Copies>) -> Self {
-        self.copies = Some(copies);
-        self
-    }
-
-    /// Has due drills done by `drills`.
-    pub fn with_drills(mut self, drills: Arc<dyn Drills>) -> Self {
-        self.drills = Some(drills);
-        self
     }
 
     /// What was configured.

@@ -225,6 +225,8 @@ impl Service {
             return Err(TryError::Stopped);
         }
         let vault = self.vaults.open(&plan.vault).await?;
+        // A program has started and a database is copied before the backup begins: what is consistent is so as of now.
+        let begun = self.env.clock.now();
         let ready = {
             let (source, scratch) = (plan.source.clone(), self.state.clone());
             let prepared = tokio::task::spawn_blocking(move || source::prepare(&source, &scratch, left)).await;
@@ -242,7 +244,7 @@ impl Service {
             tags: tags.chain(plan.tags.iter().cloned()).collect(),
             host: self.host().to_owned(),
             username: self.username.clone(),
-            time: None,
+            time: Some(begun),
             parent: ParentChoice::Latest,
             mode: Mode::Write,
             level: plan.level,
@@ -301,9 +303,9 @@ impl Service {
         Err(())
     }
 
-    /// Records backups of this host that a crash cut off.
+    /// Records backups and drills of this host that a crash cut off.
     pub fn recover(&self) -> Result<Vec<RunId>, ServiceError> {
-        let mut recovered = Vec::new();
+        let mut recovered = self.recover_drills()?;
         for run in self.catalog.unfinished_runs(self.host())? {
             if run.kind != "backup" || Mark::is_held(&self.state, run.id) {
                 continue;

@@ -1,20 +1,24 @@
 //! Carrying plans out: by the daemon, by one round of it, or by hand.
 //!
 //! [`host`] is what a host needs for it, [`dispatch`] decides and claims, [`job`] runs one plan, [`steps`] follow, and
-//! [`serve`] wakes them. [`seams`] is where copies and drills plug in. [`status`] holds promises against what is known,
+//! [`serve`] wakes them. [`copies`] and [`drills`] are steps with a file of their own. [`status`] holds promises against what is known,
 //! and [`rebuild`] fills the catalog from the vaults.
 //!
 //! Nothing here prints; the command line shows what is returned.
 
+pub mod copies;
 pub mod dispatch;
+pub mod drills;
+mod due_drills;
 mod error;
+pub mod evidence;
 mod hooks;
 pub mod host;
 pub mod job;
 mod marks;
 pub mod rebuild;
+pub mod recovery;
 pub mod retain;
-pub mod seams;
 pub mod secret;
 pub mod serve;
 mod source;

@@ -55,7 +55,7 @@ impl Service {
                 tracing::warn!(vault = %name, error = chain(&error), "the vault's snapshots cannot be listed");
             }
         }
-        self.copy_all(&mut steps).await;
+        steps.extend(self.replicate(&[]).await);
         self.retain_all(&mut steps).await;
         self.prune_all(&mut steps).await;
         self.verify_all(&mut steps).await;
@@ -67,32 +67,6 @@ impl Service {
             self.deliver_soon(name).await;
         }
         steps
-    }
-
-    async fn copy_all(&self, steps: &mut Vec<Step>) {
-        let Some(copies) = &self.copies else { return };
-        for (name, plan) in self.config.plans.iter().filter(|(_, plan)| !plan.copies.is_empty()) {
-            if self.cancel.is_cancelled() {
-                return;
-            }
-            let step = |status, what| {
-                let (plan, vault) = (Some(name.clone()), plan.vault.clone());
-                Step { kind: "replicate", plan, vault, status, what }
-            };
-            match copies.replicate(self, name, &self.cancel).await {
-                Ok(runs) => steps.extend(runs.into_iter().map(|status| step(Some(status), "copied".to_owned()))),
-                Err(error) => {
-                    let error = chain(&error);
-                    tracing::error!(plan = %name, error, "the plan's copies cannot be made");
-                    steps.push(step(None, error));
-                }
-            }
-            for copy in &plan.copies {
-                if let Err(error) = self.refresh(&copy.vault).await {
-                    tracing::warn!(vault = %copy.vault, error = chain(&error), "the vault's snapshots cannot be listed");
-                }
-            }
-        }
     }
 
     async fn retain_all(&self, steps: &mut Vec<Step>) {

@@ -14,7 +14,7 @@ use super::error::ServiceError;
 use super::host::Service;
 use super::steps::{Done, Step};
 use crate::check::{self, CheckError, Lock, Object, ReadData, Report};
-use crate::config::{PlanName, VaultName};
+use crate::config::VaultName;
 use crate::monitor::{Cancel, Monitor, Problem};
 use crate::record::{Completeness, Work};
 use crate::units::Span;
@@ -113,50 +113,6 @@ impl Service {
                 Ok(Some(Done::failed(work, format!("vault {name}"), chain(&error))))
             }
         }
-    }
-
-    pub(super) async fn drill_all(&self, steps: &mut Vec<Step>) {
-        let Some(drills) = &self.drills else { return };
-        for (name, plan) in &self.config.plans {
-            if self.cancel.is_cancelled() {
-                return;
-            }
-            let step = |status, what| {
-                let (plan, vault) = (Some(name.clone()), plan.vault.clone());
-                Step { kind: "drill", plan, vault, status, what }
-            };
-            match self.due_drill(name) {
-                Ok(None) => {}
-                Ok(Some(lost)) => match drills.drill(self, name, lost, &self.cancel).await {
-                    Ok(status) => steps.push(step(Some(status), format!("drilled the loss of {lost}"))),
-                    Err(error) => {
-                        let error = chain(&error);
-                        tracing::error!(plan = %name, error, "the drill cannot be done");
-                        steps.push(step(None, error));
-                    }
-                },
-                Err(error) => tracing::error!(plan = %name, error = chain(&error), "drills cannot be decided"),
-            }
-        }
-    }
-
-    /// The disaster that is drilled now: `every` after the last drill, or after the plan's first complete snapshot; the
-    /// scenarios in turn.
-    pub fn due_drill(&self, name: &PlanName) -> Result<Option<crate::objective::Disaster>, ServiceError> {
-        let (_, plan) = self.plan(name.as_str())?;
-        let Some(policy) = plan.recover.as_ref().and_then(|recover| recover.drill.as_ref()) else { return Ok(None) };
-        let last = self.catalog.drills(Some(name.as_str()), 1)?.into_iter().next();
-        let since = match &last {
-            Some(drill) => Some(drill.started),
-            None => {
-                let rows = self.catalog.snapshots(plan.vault.as_str(), self.host(), name.as_str())?;
-                rows.iter().find(|row| row.completeness == Completeness::Complete).map(|row| row.listed.time)
-            }
-        };
-        let due = since.is_some_and(|since| since <= policy.every.before(self.env.clock.now()));
-        let turn = usize::try_from(last.map_or(0, |drill| drill.number)).unwrap_or(0);
-        let count = policy.scenarios.len().max(1);
-        Ok(policy.scenarios.get(turn % count).copied().filter(|_| due))
     }
 }
 

@@ -84,7 +84,7 @@ impl StoreErrorKind {
         match self {
             Self::NotFound => "check the address; if the vault is right, run `drctl check` to see what is missing",
             Self::Denied => "check the credentials and what the bucket's policy or the folder's mode lets them do",
-            Self::NoBucket => "check the address, or create the bucket with `drctl init`",
+            Self::NoBucket => "check the address; drctl makes no buckets: that is done with the provider's tools",
             Self::Unreachable => "check the endpoint and the network, then run it again",
             Self::Untrusted => {
                 "name the authority that signed the server's certificate with --ca-file, or `ca_file` in the configuration"
@@ -210,6 +210,12 @@ fn reduce(error: &(dyn StdError + 'static)) -> (StoreErrorKind, String) {
         }
         if let Some(error) = cause.downcast_ref::<CredentialsError>() {
             return (StoreErrorKind::Denied, NoCredentials::from(error).to_string());
+        }
+        if let Some(rustls::Error::InvalidMessage(_)) = cause.downcast_ref() {
+            return (
+                StoreErrorKind::Config,
+                "the server does not speak TLS there: is it http rather than https?".into(),
+            );
         }
         kind = kind_of(cause).unwrap_or(kind);
     }

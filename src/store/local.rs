@@ -3,7 +3,7 @@
 //! Invariant: a put or delete that returned survives a power cut. A put writes a temporary file beside its target, syncs
 //! it, publishes it under its name in one step and syncs the folder; folders are synced into their parents before anything
 //! in them is acknowledged. A crash leaves at most a temporary file, which listings skip (the name is the one restic
-//! gives its own) and nobody reads. A sync that failed is an error, and nothing here tries it again: the kernel may have
+//! gives its own) and nobody reads; a prune removes it. A sync that failed is an error, and nothing here tries it again: the kernel may have
 //! dropped the pages it could not write.
 //!
 //! Only what [`Store`](super::Store) uses is implemented: no multipart, copy or listing by delimiter.
@@ -31,8 +31,21 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 const STORE: &str = "local";
+/// Bytes that are read from a disk of this machine where the call is made: handing the work to another thread and waiting
+/// for it costs several times as much, and trees are read by the thousand.
+const INLINE: u64 = 64 << 10;
 /// Deletes that share their folders' syncs.
 const DELETE_BATCH: usize = 256;
+
+/// File systems that other machines write to as well, whose listings may be behind: NFS, SMB, CIFS, SMB2, FUSE, 9P, Ceph, AFS
+/// (`statfs(2)`, `linux/magic.h`).
+const SHARED: [u64; 8] = [0x6969, 0x517b, 0xff53_4d42, 0xfe53_4d42, 0x6573_5546, 0x0102_1997, 0x00c3_6400, 0x5346_414f];
+
+/// Whether the folder, or the nearest one above that exists, lies on a file system of this machine alone.
+pub(super) fn is_on_this_machine(root: &FsPath) -> bool {
+    let there = root.ancestors().find_map(|folder| rustix::fs::statfs(folder).ok());
+    there.is_some_and(|found| !SHARED.contains(&(found.f_type.cast_unsigned() & 0xffff_ffff)))
+}
 
 /// A folder whose objects are files.
 #[derive(Debug)]
@@ -43,6 +56,8 @@ pub(super) struct DurableLocal {
 #[derive(Debug)]
 struct Tree {
     root: PathBuf,
+    /// Whether it lies on a file system of this machine, which answers at once or never.
+    is_near: bool,
     /// Whether the root was there when the store was opened. It is then never made anew: a disk that was unmounted
     /// meanwhile must not turn into a folder on another disk, nor into an empty listing.
     root_expected: bool,
@@ -57,8 +72,21 @@ impl DurableLocal {
         let root_expected = root.is_dir();
         let settled = if root_expected { HashSet::from([root.to_owned()]) } else { HashSet::new() };
         let temporaries = AtomicU64::new(u64::from(std::process::id()) * 1_000_000);
-        let tree = Tree { root: root.to_owned(), root_expected, settled: Mutex::new(settled), temporaries };
+        let is_near = is_on_this_machine(root);
+        let tree = Tree { root: root.to_owned(), is_near, root_expected, settled: Mutex::new(settled), temporaries };
         Self { tree: Arc::new(tree) }
+    }
+
+    /// Removes what writers that died left half-written beneath `prefix`, and says how many bytes that was.
+    pub(super) async fn remove_unfinished(&self, prefix: &Path) -> Result<u64> {
+        let prefix = prefix.clone();
+        let sweep = move |tree: &Tree| {
+            let found = tree.list(&prefix, Which::Unfinished).map_err(|e| io_error(&prefix, e))?;
+            let bytes = found.iter().map(|meta| meta.size).sum();
+            let deleted = tree.delete(found.into_iter().map(|meta| Ok(meta.location)).collect());
+            deleted.into_iter().try_for_each(|deleted| deleted.map(drop)).map(|()| bytes)
+        };
+        self.blocking(sweep).await
     }
 
     /// Runs file work off the async threads.
@@ -95,6 +123,10 @@ impl ObjectStore for DurableLocal {
     }
 
     async fn get_ranges(&self, location: &Path, ranges: &[Range<u64>]) -> Result<Vec<Bytes>> {
+        let length: u64 = ranges.iter().map(|range| range.end.saturating_sub(range.start)).sum();
+        if self.tree.is_near && length <= INLINE {
+            return self.tree.read(location, ranges).map_err(|source| io_error(location, source));
+        }
         let (location, ranges) = (location.clone(), ranges.to_vec());
         self.blocking(move |tree| tree.read(&location, &ranges).map_err(|source| io_error(&location, source))).await
     }
@@ -117,7 +149,9 @@ impl ObjectStore for DurableLocal {
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
         let (tree, prefix) = (self.tree.clone(), prefix.cloned().unwrap_or(Path::ROOT));
         futures::stream::once(async move {
-            let walked = tokio::task::spawn_blocking(move || tree.list(&prefix).map_err(|e| io_error(&prefix, e)));
+            let walked = tokio::task::spawn_blocking(move || {
+                tree.list(&prefix, Which::Objects).map_err(|e| io_error(&prefix, e))
+            });
             walked.await.unwrap_or_else(|e| Err(e.into()))
         })
         .flat_map(|walked| match walked {
@@ -284,7 +318,7 @@ impl Tree {
         unlinked
     }
 
-    fn list(&self, prefix: &Path) -> io::Result<Vec<ObjectMeta>> {
+    fn list(&self, prefix: &Path, which: Which) -> io::Result<Vec<ObjectMeta>> {
         let mut found = Vec::new();
         let mut folders = vec![(self.path(prefix), prefix.to_string())];
         while let Some((folder, key)) = folders.pop() {
@@ -306,7 +340,7 @@ impl Tree {
                     folders.push((entry.path(), key));
                 } else if let Ok(location) = Path::parse(&key)
                     && meta.is_file()
-                    && !is_temporary(&name)
+                    && is_temporary(&name) == (which == Which::Unfinished)
                 {
                     found.push(object_meta(location, &meta));
                 }
@@ -314,6 +348,15 @@ impl Tree {
         }
         Ok(found)
     }
+}
+
+/// What a listing looks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Which {
+    /// What was published.
+    Objects,
+    /// Temporary files.
+    Unfinished,
 }
 
 /// `<name>-tmp-<digits>`: what restic calls its own unfinished files, so each tool skips the other's.
@@ -443,6 +486,22 @@ mod tests {
         assert_eq!(store.put("lease-tmp-1", "x".into()).await.unwrap_err().kind, StoreErrorKind::Config);
         store.put("host-tmp-a/lease-tmp-", "x".into()).await.unwrap();
         assert_eq!(store.list("host-tmp-a").await.unwrap().len(), 1, "only digits at the end mark a temporary file");
+    }
+
+    #[tokio::test]
+    async fn unfinished_files_go_when_asked_and_nothing_else() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = open(dir.path()).await;
+        store.put("data/ab/whole", "x".into()).await.unwrap();
+        for left in ["data/ab/one-tmp-1", "data/two-tmp-22", "locks/three-tmp-3"] {
+            std::fs::create_dir_all(dir.path().join(left).parent().unwrap()).unwrap();
+            std::fs::write(dir.path().join(left), "half").unwrap();
+        }
+        std::fs::write(dir.path().join("data/ab/not-tmp-x"), "theirs").unwrap();
+        assert_eq!(store.remove_unfinished("data").await.unwrap(), 8);
+        assert_eq!(store.remove_unfinished("data").await.unwrap(), 0);
+        assert_eq!(files(&dir.path().join("data/ab")), ["not-tmp-x", "whole"]);
+        assert_eq!(files(&dir.path().join("locks")), ["three-tmp-3"]);
     }
 
     #[tokio::test]

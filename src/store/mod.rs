@@ -50,6 +50,9 @@ struct Inner {
     objects: Arc<dyn ObjectStore>,
     prefix: Path,
     url: String,
+    lists_at_once: bool,
+    /// The folder that `objects` ends in, where it does.
+    local: Option<Arc<local::DurableLocal>>,
 }
 
 /// What a listing says of one object.
@@ -97,8 +100,9 @@ impl Store {
     pub async fn open(url: &str, options: &OpenOptions) -> Result<Store, StoreError> {
         let address = Address::parse(url).map_err(|e| StoreError::config(url::redacted(url), e))?;
         let shown = address.to_string();
+        let mut local = None;
         let (mut objects, prefix): (Arc<dyn ObjectStore>, Path) = match &address {
-            Address::Local { root } => (Arc::new(local::DurableLocal::new(root)), Path::ROOT),
+            Address::Local { root } => (local.insert(Arc::new(local::DurableLocal::new(root))).clone(), Path::ROOT),
             Address::Memory { name } => (memory::shared(name), Path::ROOT),
             Address::S3(s3) => {
                 let bucket = s3::Bucket::resolve(s3, options).await;
@@ -110,7 +114,12 @@ impl Store {
         if options.upload_limit.is_some() || options.download_limit.is_some() {
             objects = Arc::new(limit::Limited::new(objects, options.upload_limit, options.download_limit));
         }
-        Ok(Self { inner: Arc::new(Inner { objects, prefix, url: shown }) })
+        let lists_at_once = match &address {
+            Address::Local { root } => local::is_on_this_machine(root),
+            Address::Memory { .. } => true,
+            Address::S3(_) => false,
+        };
+        Ok(Self { inner: Arc::new(Inner { objects, prefix, url: shown, local, lists_at_once }) })
     }
 
     /// A store over `inner`, rooted at `prefix`; `url` is what messages call it.
@@ -118,7 +127,15 @@ impl Store {
     /// Panics when `prefix` is not a valid key: it comes from code, not from a user.
     pub fn from_object_store(inner: Arc<dyn ObjectStore>, prefix: &str, url: &str) -> Store {
         let prefix = Path::parse(prefix).expect("a literal prefix");
-        Self { inner: Arc::new(Inner { objects: inner, prefix, url: url.to_owned() }) }
+        Self {
+            inner: Arc::new(Inner { objects: inner, prefix, url: url.to_owned(), local: None, lists_at_once: false }),
+        }
+    }
+
+    /// Whether every client's listing shows an object as soon as its put has returned. Said only of what is known to: a
+    /// file system of this machine, and memory. Not every S3 server does.
+    pub fn lists_at_once(&self) -> bool {
+        self.inner.lists_at_once
     }
 
     /// The address, as messages show it. Never holds a secret.
@@ -247,6 +264,16 @@ impl Store {
             }
         }
         first.map_or(Ok(()), Err)
+    }
+
+    /// Removes what writers that died left half-written beneath `prefix`, and says how many bytes that was. For stores in
+    /// which such things take room: in others there are none, or the server clears them away.
+    ///
+    /// The caller makes sure that nobody writes there meanwhile.
+    pub async fn remove_unfinished(&self, prefix: &str) -> Result<u64, StoreError> {
+        let Some(local) = &self.inner.local else { return Ok(0) };
+        let path = self.path("clear", prefix)?;
+        local.remove_unfinished(&path).await.map_err(|e| self.error("clear", prefix, &e))
     }
 
     /// The object's size, `None` when it is not there.

@@ -16,7 +16,7 @@ use object_store::{Certificate, ClientOptions, HeaderValue};
 
 use super::credentials::{self, Kept};
 use super::options::{Credentials, OpenOptions};
-use super::url::{AddressError, S3Address, endpoint};
+use super::url::{AddressError, S3Address, endpoint, is_word};
 use super::wire::{Patience, retries};
 
 const USER_AGENT: HeaderValue = HeaderValue::from_static(concat!("drctl/", env!("CARGO_PKG_VERSION")));
@@ -45,6 +45,12 @@ pub(super) enum BucketError {
     NoCertificate { path: PathBuf },
     #[error(transparent)]
     Endpoint(#[from] AddressError),
+    #[error("{0:?} is no region")]
+    Region(String),
+    #[error(
+        "the bucket cannot be a part of the host name in {0}: put it into the path (path_style=true, --s3-path-style)"
+    )]
+    Host(String),
     #[error("the proxy is not an http or https address")]
     Proxy,
     #[error(transparent)]
@@ -60,6 +66,9 @@ impl Bucket {
             Some(region) => region.clone(),
             None => default_region(&options.credentials).await,
         };
+        if !is_word(&region) {
+            return Err(BucketError::Region(region));
+        }
         let path_style = address.path_style.or(options.path_style).unwrap_or(endpoint.is_some());
         let authorities = match &options.ca_file {
             None => None,
@@ -84,6 +93,12 @@ impl Bucket {
             credentials: credentials::provider(&options.credentials).await,
             patience: options.patience,
         };
+        // The clients panic at a host that is none.
+        if let Some(endpoint) = &bucket.endpoint
+            && ::url::Url::parse(&bucket.host(endpoint)).is_err()
+        {
+            return Err(BucketError::Host(endpoint.clone()));
+        }
         match &options.ca_file {
             Some(path) if bucket.certificates()?.is_empty() => Err(BucketError::NoCertificate { path: path.clone() }),
             _ => Ok(bucket),

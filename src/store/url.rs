@@ -65,6 +65,10 @@ pub(super) enum AddressError {
     Endpoint,
     #[error("{0:?} cannot be part of a key")]
     Prefix(String),
+    #[error("{0:?} is no bucket's name")]
+    Bucket(String),
+    #[error("{0:?} looks like an address: write s3://bucket/prefix, or ./{0} if a folder is meant")]
+    Neither(String),
 }
 
 impl Address {
@@ -74,6 +78,10 @@ impl Address {
             return Err(AddressError::Empty);
         }
         let Some((scheme, _)) = text.split_once("://") else {
+            if text.split_once(':').is_some_and(|(word, _)| !word.contains('/')) {
+                // What was meant to go to a bucket must not end up in a folder of that name.
+                return Err(AddressError::Neither(text.to_owned()));
+            }
             let root = std::path::absolute(text).map_err(|_| AddressError::Empty)?;
             return Ok(Self::Local { root: normal(&root) });
         };
@@ -100,6 +108,9 @@ impl Address {
 impl S3Address {
     fn from_url(url: &Url) -> Result<Self, AddressError> {
         let bucket = url.host_str().filter(|host| !host.is_empty()).ok_or(AddressError::NoBucket)?;
+        if !is_word(bucket) {
+            return Err(AddressError::Bucket(bucket.to_owned()));
+        }
         if url.port().is_some() {
             return Err(AddressError::Port);
         }
@@ -130,9 +141,15 @@ pub(super) fn endpoint(text: &str) -> Result<String, AddressError> {
         return Err(AddressError::Credentials);
     }
     match url.scheme() {
-        "http" | "https" if url.has_host() => Ok(text.trim_end_matches('/').to_owned()),
+        // As the parser writes it: the clients take nothing that would have to be escaped.
+        "http" | "https" if url.has_host() => Ok(url.as_str().trim_end_matches('/').to_owned()),
         _ => Err(AddressError::Endpoint),
     }
+}
+
+/// Whether `text` can stand in a host name: the clients take no other names of buckets and regions.
+pub(super) fn is_word(text: &str) -> bool {
+    !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte))
 }
 
 /// `text` without the parts that might hold a secret, for messages about an address that could not be read.
@@ -152,7 +169,12 @@ fn once<T>(slot: &mut Option<T>, key: &'static str, value: T) -> Result<(), Addr
 
 fn unknown_scheme(found: &str) -> AddressError {
     let near = SCHEMES.iter().find(|s| strsim::damerau_levenshtein(s, &found.to_lowercase()) <= 1);
-    let nearest = near.map_or("file://, s3:// or a path".to_owned(), |s| format!("{s}://"));
+    let nearest = match near {
+        // restic's way to write it.
+        None if found.starts_with("s3:") => "s3://bucket/prefix?endpoint=https://host".to_owned(),
+        None => "file://, s3:// or a path".to_owned(),
+        Some(scheme) => format!("{scheme}://"),
+    };
     AddressError::Scheme { found: found.to_owned(), nearest }
 }
 
@@ -226,6 +248,7 @@ mod tests {
             ("file:///srv/a%20b/", Address::Local { root: "/srv/a b".into() }),
             ("/srv/../srv/./backup/", Address::Local { root: "/srv/backup".into() }),
             ("vaults/one", Address::Local { root: here.join("vaults/one") }),
+            ("./s3:bucket", Address::Local { root: here.join("s3:bucket") }),
             ("s3://bucket", Address::S3(s3("bucket", ""))),
             ("s3://Buck_et.x/a/b/", Address::S3(s3("Buck_et.x", "a/b"))),
             (
@@ -260,6 +283,9 @@ mod tests {
             ("s3://b?region=a&region=b", "given twice"),
             ("s3://b?endpoint=localhost", "not an http"),
             ("s3://b//c//d", "cannot be part of a key"),
+            ("s3://a%20b/c", "no bucket's name"),
+            ("s3:bucket/prefix", "write s3://bucket/prefix, or ./s3:bucket/prefix"),
+            ("s3:https://host/bucket", "endpoint=https://host"),
             ("file://relative/x", "file:///folder"),
             ("file:///x?region=a", "no settings"),
         ];

@@ -159,6 +159,17 @@ impl Age {
         back().unwrap_or(Timestamp::MIN)
     }
 
+    /// The instant this long after `then`, by the calendar of UTC. Where the month is too short for the day, its last one.
+    /// The latest timestamp when the age reaches further than time does.
+    pub fn after(self, then: Timestamp) -> Timestamp {
+        let ahead = || {
+            let months = then.to_zoned(TimeZone::UTC).checked_add(i32::try_from(self.months).ok()?.months()).ok()?;
+            let days = months.checked_add(i32::try_from(self.days).ok()?.days()).ok()?;
+            days.timestamp().checked_add(SignedDuration::from_secs(i64::try_from(self.seconds).ok()?)).ok()
+        };
+        ahead().unwrap_or(Timestamp::MAX)
+    }
+
     /// The shortest elapsed time that this can be: months count 28 days.
     pub fn at_least(self) -> Span {
         let days = u64::from(self.months) * 28 + u64::from(self.days);
@@ -346,6 +357,19 @@ mod tests {
             assert_eq!(age.parse::<Age>().unwrap().before(at(now)), at(then), "{age}");
         }
         assert_eq!(Age::months(12_000).before(Timestamp::MIN), Timestamp::MIN);
+    }
+
+    #[test]
+    fn an_age_counts_ahead_by_the_calendar() {
+        let at = |text: &str| text.parse::<Timestamp>().unwrap();
+        for (age, then, later) in [
+            ("1mo", "2026-01-31T12:00:00Z", "2026-02-28T12:00:00Z"),
+            ("12mo", "2027-02-28T00:00:00Z", "2028-02-28T00:00:00Z"),
+            ("1d12h", "2025-12-31T12:00:00Z", "2026-01-02T00:00:00Z"),
+        ] {
+            assert_eq!(age.parse::<Age>().unwrap().after(at(then)), at(later), "{age}");
+        }
+        assert_eq!(Age::months(12_000).after(Timestamp::MAX), Timestamp::MAX);
     }
 
     proptest! {

@@ -16,6 +16,9 @@ pub const RECORDS: &str = "drctl/records";
 /// Where the public keys of the hosts that sign records are.
 pub const HOSTS: &str = "drctl/hosts";
 
+/// Where the evidence of drills is.
+pub const EVIDENCE: &str = "drctl/evidence";
+
 /// The types of objects that are named by an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FileType {
@@ -92,6 +95,11 @@ pub fn record(id: &ulid::Ulid) -> String {
     let drawn = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
     let day = jiff::tz::TimeZone::UTC.to_datetime(drawn);
     format!("{RECORDS}/{:04}/{:02}/{id}", day.year(), day.month())
+}
+
+/// `drctl/evidence/<ulid>`: the evidence of the drill whose record has this id.
+pub fn evidence(id: &ulid::Ulid) -> String {
+    format!("{EVIDENCE}/{id}")
 }
 
 /// `drctl/hosts/<name in hex>/<fingerprint>`: host names may hold what keys must not.

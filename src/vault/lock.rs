@@ -1,7 +1,7 @@
 //! restic's locks: sealed files under `locks/`, so that stock tools may share the vault.
 //!
-//! A writer holds a shared lock, whoever deletes or rewrites an exclusive one. To take one: list, write, wait, list
-//! again, and give way when another's conflicts. A holder writes a new lock file every five minutes and removes the old;
+//! A writer holds a shared lock, whoever deletes or rewrites an exclusive one. To take one: list, write, wait (where listings
+//! may be behind), list again, and give way when another's conflicts. A holder writes a new lock file every five minutes and removes the old;
 //! one that could not for 22.5 minutes must stop, because others may take its lock for dead after 30. A crash leaves a
 //! lock file: the next run on the same host removes it once its process is gone, `unlock` removes it on any host.
 //!
@@ -22,7 +22,8 @@ use super::id::Id;
 use super::layout::{self, FileType};
 use super::whoami;
 
-/// How long to wait between writing a lock and looking whether another came first.
+/// How long to wait between writing a lock and looking whether another came first, where a listing may be behind what was
+/// written. Where it never is, of two that write and then look one sees the other.
 const SETTLE: Duration = Duration::from_millis(200);
 /// How often a held lock is written anew.
 const REFRESH: Duration = Duration::from_secs(5 * 60);
@@ -233,8 +234,10 @@ impl Vault {
         let clock = self.env().clock.clone();
         let begun = clock.boot();
         loop {
-            match self.try_lock(kind).await {
-                Err(VaultError::Locked { .. }) if clock.boot() - begun + RETRY <= retry => clock.sleep(RETRY).await,
+            let taken = self.try_lock(kind).await;
+            let left = retry.saturating_sub(clock.boot() - begun);
+            match taken {
+                Err(VaultError::Locked { .. }) if !left.is_zero() => clock.sleep(RETRY.min(left)).await,
                 taken => return taken,
             }
         }
@@ -245,7 +248,9 @@ impl Vault {
         self.refuse_conflict(kind, None).await?;
         let begun = millis(self.env().clock.boot());
         let id = write(self, kind).await?;
-        self.env().clock.sleep(SETTLE).await;
+        if !self.store().lists_at_once() {
+            self.env().clock.sleep(SETTLE).await;
+        }
         if let Err(conflict) = self.refuse_conflict(kind, Some(id)).await {
             self.remove(FileType::Lock, &id).await?;
             return Err(conflict);

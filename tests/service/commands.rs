@@ -49,6 +49,25 @@ fn a_plan_is_run_by_hand_and_restored_by_its_name() {
     assert_eq!(fs::read_to_string(back).unwrap(), "one");
     let unknown = house.drctl(["backup", "dcos"]).ends(2);
     assert!(unknown.stderr.contains("docs"), "{unknown}");
+    let unknown = house.drctl(["restore", "dcos", "--to", "elsewhere"]).ends(1);
+    assert!(unknown.stderr.contains("\"dcos\"") && unknown.stderr.contains("vault: docs"), "{unknown}");
+}
+
+#[test]
+fn a_plan_may_have_a_name_that_an_id_could_begin_with() {
+    let house = House::new();
+    for plan in ["db", "other"] {
+        fs::create_dir(house.path(plan)).unwrap();
+        fs::write(house.path(plan).join("file"), plan).unwrap();
+    }
+    configure(&house, &(DOCS.replace("docs", "db") + &DOCS.replace("docs", "other")));
+    init(&house);
+    house.drctl(["backup", "db"]).ok();
+    house.drctl(["backup", "other"]).ok();
+    // A tag narrows the plan's snapshots down; it does not let in those of others.
+    house.drctl(["restore", "db", "--tag", "tier=daily", "--to", "back"]).ok();
+    let back = house.path("work/back").join(house.path("db/file").strip_prefix("/").unwrap());
+    assert_eq!(fs::read_to_string(back).unwrap(), "db");
 }
 
 #[test]

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use drctl::backup::Threads;
-use drctl::clock::{Env, Seeded, SetClock};
+use drctl::clock::{Calendar, Clock, Env, Seeded, SetClock};
 use drctl::config;
 use drctl::monitor::{Cancel, Silent};
 use drctl::record::TimeKind;
@@ -17,9 +17,19 @@ use drctl::vault::{CacheMode, InitOptions, Vault};
 use jiff::Timestamp;
 use tempfile::TempDir;
 
+use crate::support::vaults::machine_clock;
+
+/// What turns the clock.
+enum Hand {
+    /// It stands still until it is turned, and whoever sleeps turns it.
+    Set(Arc<SetClock>),
+    /// It goes on by itself, so that what takes time has it.
+    Calendar(Arc<Calendar>),
+}
+
 pub(super) struct Host {
     root: TempDir,
-    clock: Arc<SetClock>,
+    hand: Hand,
     env: Env,
     config: String,
     pub(super) service: Service,
@@ -29,6 +39,18 @@ impl Host {
     /// A host at `start`. In `config`, `ROOT` stands for the host's folder, and `memory://` vaults are its own. Each vault
     /// is made first.
     pub(super) async fn at(start: &str, config: &str) -> Self {
+        let clock = Arc::new(SetClock::at(start.parse().unwrap()));
+        Self::with(Hand::Set(clock.clone()), clock, config).await
+    }
+
+    /// One whose clock goes on between two turns. `start` is in the future.
+    pub(super) async fn on_a_calendar(start: &str, config: &str) -> Self {
+        let calendar = Arc::new(Calendar::over(machine_clock()));
+        calendar.turn_to(start.parse().unwrap());
+        Self::with(Hand::Calendar(calendar.clone()), calendar, config).await
+    }
+
+    async fn with(hand: Hand, clock: Arc<dyn Clock>, config: &str) -> Self {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("source")).unwrap();
         std::fs::write(root.path().join("source/file"), "first").unwrap();
@@ -40,8 +62,7 @@ impl Host {
             .replace("memory://", &format!("memory://{name}-"))
             .replace("ROOT", &root.path().display().to_string())
             .replace("KEY", &format!("{{ file = {key:?} }}"));
-        let clock = Arc::new(SetClock::at(start.parse().unwrap()));
-        let env = Env { clock: clock.clone(), random: Arc::new(Seeded::new(7)) };
+        let env = Env { clock, random: Arc::new(Seeded::new(7)) };
         let parsed = config::parse(Path::new("/drctl.toml"), &config).unwrap_or_else(|error| panic!("{error}"));
         for vault in parsed.vaults.values() {
             let store = Store::open(&vault.url, &Default::default()).await.unwrap();
@@ -49,7 +70,7 @@ impl Host {
             Vault::init(store, &Secret::new(b"password"), &options, &env).await.unwrap();
         }
         let service = Self::open(root.path(), &config, &env);
-        Self { root, clock, env, config, service }
+        Self { root, hand, env, config, service }
     }
 
     fn open(root: &Path, config: &str, env: &Env) -> Service {
@@ -87,7 +108,11 @@ impl Host {
     pub(super) fn turn_to(&self, when: &str) {
         let when: Timestamp = when.parse().unwrap();
         let span = when.duration_since(self.service.env().clock.now());
-        self.clock.advance(Duration::try_from(span).unwrap_or_else(|_| panic!("{when} is past")));
+        let span = Duration::try_from(span).unwrap_or_else(|_| panic!("{when} is past"));
+        match &self.hand {
+            Hand::Set(clock) => clock.advance(span),
+            Hand::Calendar(calendar) => calendar.turn_to(when),
+        }
     }
 
     /// Turns the clock to this time and makes a round.

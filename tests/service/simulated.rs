@@ -290,15 +290,19 @@ async fn what_a_copy_still_owes_stays() {
         [retention.one]
         daily = { keep = "1d", min = 1 }
         [vault.dr]
-        url = "memory://dr"
+        url = "ROOT/dr"
         key = KEY
     "#;
     let host = Host::at("2026-03-02T00:00:00Z", &config).await;
     host.tick_at("2026-03-02T00:00:10Z").await;
+    // The other site is dark all week.
+    std::fs::rename(host.path("dr"), host.path("dark")).unwrap();
     for day in 2..8 {
-        host.tick_at(&format!("2026-03-{day:02}T01:30:00Z")).await;
+        let tick = host.tick_at(&format!("2026-03-{day:02}T01:30:00Z")).await;
+        assert!(tick.steps.iter().any(|step| step.kind == "replicate" && step.status != Some(Status::Ok)));
     }
     assert_eq!(host.tags("primary").await.len(), 6);
+    std::fs::rename(host.path("dark"), host.path("dr")).unwrap();
     let explained = host.service.explain(&[]).await.unwrap();
     let own = explained.iter().find(|scope| scope.vault.as_str() == "primary").unwrap();
     assert!(own.decided.outcome.drop.is_empty());

@@ -38,6 +38,11 @@ impl Random for Machine {
     }
 }
 
+/// The machine's clock.
+pub(crate) fn machine_clock() -> Arc<dyn Clock> {
+    Arc::new(Machine(std::sync::Mutex::new(Numbers::seeded(1))))
+}
+
 fn env() -> Env {
     let machine = || Arc::new(Machine(std::sync::Mutex::new(Numbers::seeded(Numbers::fresh_seed()))));
     Env { clock: machine(), random: machine() }
@@ -85,7 +90,6 @@ pub(crate) fn files(folder: &Path) -> BTreeMap<PathBuf, u64> {
 }
 
 /// Finished packs with their sizes.
-#[allow(dead_code, reason = "for the tests that kill backups")]
 pub(crate) fn packs(vault: &Path) -> BTreeMap<PathBuf, u64> {
     let is_id = |path: &Path| path.file_name().is_some_and(|name| name.len() == 64);
     files(&vault.join("data")).into_iter().filter(|(path, _)| is_id(path)).collect()
@@ -107,7 +111,6 @@ pub(crate) fn packs_of(folder: &Path, kind: BlobType) -> BTreeSet<Id> {
 }
 
 /// How many blobs the index names, and how many of them more than once.
-#[allow(dead_code, reason = "for the tests that kill backups")]
 pub(crate) fn indexed(folder: &Path) -> (usize, usize) {
     wait(async {
         let index = open(folder).await.load_index(&Silent).await.unwrap();

@@ -56,7 +56,7 @@ pub(crate) struct Backup {
     #[arg(long, value_name = "TAG", value_delimiter = ',')]
     pub(crate) tag: Vec<String>,
     /// Record this host name instead of the machine's
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     pub(crate) host: Option<String>,
     /// Compare with this snapshot [default: the newest of the same host and paths]
     #[arg(long, value_name = "SNAPSHOT", conflicts_with = "force")]

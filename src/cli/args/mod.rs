@@ -7,7 +7,9 @@ pub(crate) mod catalog;
 pub(crate) mod check;
 pub(crate) mod completions;
 pub(crate) mod config;
+pub(crate) mod demo;
 pub(crate) mod diff;
+pub(crate) mod drill;
 pub(crate) mod dump;
 pub(crate) mod find;
 pub(crate) mod forget;
@@ -20,6 +22,7 @@ pub(crate) mod prune;
 pub(crate) mod replicate;
 pub(crate) mod restore;
 pub(crate) mod retention;
+pub(crate) mod runbook;
 pub(crate) mod select;
 pub(crate) mod serve;
 pub(crate) mod snapshots;
@@ -64,6 +67,8 @@ A vault is a restic repository: any restic 0.14 or later reads and restores it."
 /// The commands that there are.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
+    /// Show the whole loop in a minute, on local folders, with nothing to configure.
+    Demo(demo::Demo),
     /// Create a vault.
     Init(init::Init),
     /// List, add, remove and change the keys of a vault.
@@ -96,6 +101,10 @@ pub(crate) enum Command {
     Retention(retention::Retention),
     /// Show promises beside what is known of each plan.
     Status(status::Status),
+    /// Check, print and carry out runbooks: how things come back.
+    Runbook(runbook::Runbook),
+    /// Rehearse recovery, and measure it.
+    Drill(drill::Drill),
     /// Run plans when they are due.
     Serve(serve::Serve),
     /// Check and show the configuration.

@@ -15,7 +15,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::Deserialize;
 
-pub(super) use plan::{Plan, Recover, Schedule, Source, SourceKind};
+pub(super) use plan::{Canary, Plan, Production, Recover, Schedule, Source, SourceKind};
 pub(super) use runbook::{Digest, Runbook, SqliteQuery, Step, StepKind};
 
 use crate::config::vault::PrunedBy;

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use crate::config::retention::Tier;
 use crate::config::schedule::{CatchUp, Daylight};
 use crate::objective::{Allowances, Disaster, Objective};
-use crate::units::{Age, Span};
+use crate::units::{Age, ByteSize, Span};
 
 #[derive(Debug, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -187,6 +187,34 @@ pub(in crate::config) struct Recover {
     pub(in crate::config) runbook: String,
     /// When that is tried.
     pub(in crate::config) drill: Option<Drill>,
+    /// A sign of life that the application writes into the source all the time, with its time.
+    pub(in crate::config) canary: Option<Canary>,
+    /// What production is. A drill with less is indicative at most; without this every drill is.
+    pub(in crate::config) production: Option<Production>,
+}
+
+/// Where a drill finds the newest sign of life in what came back.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Canary {
+    /// The SQLite database, within the target.
+    pub(in crate::config) path: PathBuf,
+    /// Its first column of its first row is the time: milliseconds since 1970, or text like 2026-11-25T14:00:00Z.
+    pub(in crate::config) query: String,
+    /// How often one is written. The newest that came back and the consistency point must agree within this.
+    pub(in crate::config) period: Span,
+}
+
+/// At least one of the keys.
+#[derive(Debug, Deserialize, JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub(in crate::config) struct Production {
+    /// How much data comes back, at least.
+    pub(in crate::config) size: Option<ByteSize>,
+    /// Processors of the machine that it comes back on.
+    pub(in crate::config) processors: Option<u32>,
+    /// Memory of that machine.
+    pub(in crate::config) memory: Option<ByteSize>,
 }
 
 #[derive(Debug, Deserialize, JsonSchema)]

@@ -5,7 +5,8 @@ use std::path::Path;
 use super::{Context, Known};
 use crate::config::places::describe;
 use crate::config::plan::{
-    Caches, CopyTo, DrillPolicy, FilesSource, Mounts, Objectives, Plan, Recover, Source, Verify,
+    Caches, CanaryQuery, CopyTo, DrillPolicy, FilesSource, Mounts, Objectives, Plan, Production, Recover, Source,
+    Verify,
 };
 use crate::config::raw;
 use crate::config::retention::Tiers;
@@ -78,7 +79,20 @@ impl Context<'_> {
             }
             DrillPolicy { every: drill.every, scenarios }
         });
-        Some(Recover { runbook: runbook?, drill })
+        let production = raw.production.map(|raw::Production { size, processors, memory }| {
+            if size.is_none() && processors.is_none() && memory.is_none() {
+                let path = format!("{path}.production");
+                let what = format!("{} says nothing", describe(&path));
+                self.error(&path, what, "add size, processors or memory");
+            }
+            Production { size, processors, memory }
+        });
+        let canary = raw.canary.map(|raw::Canary { path: database, query, period }| {
+            let path = self.within(&format!("{path}.canary.path"), Some(database))?;
+            Some(CanaryQuery { path, query, period })
+        });
+        let canary = canary.map_or(Some(None), |canary| canary.map(Some));
+        Some(Recover { runbook: runbook?, drill, canary: canary?, production })
     }
 
     fn source(&mut self, path: &str, raw: raw::Source) -> Option<Source> {

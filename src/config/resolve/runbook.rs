@@ -107,7 +107,7 @@ impl Context<'_> {
     }
 
     /// A path that stays within the target, whatever the target is.
-    fn within(&mut self, key: &str, path: Option<PathBuf>) -> Option<PathBuf> {
+    pub(super) fn within(&mut self, key: &str, path: Option<PathBuf>) -> Option<PathBuf> {
         let path = path.unwrap_or_else(|| ".".into());
         let inside =
             |path: &Path| path.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));

@@ -54,6 +54,11 @@ impl Context<'_> {
                 self.error(key, format!("{} is empty", describe(key)), "write it like \"s3://bucket/prefix\"");
                 return None;
             }
+            if url.split_once(':').is_some_and(|(word, _)| !word.contains('/')) {
+                let what = format!("{} looks like an address and is none", describe(key));
+                self.error(key, what, "write it like \"s3://bucket/prefix\"; put ./ before it if a folder is meant");
+                return None;
+            }
             return Some(self.rebase(key, url.as_ref()).to_string_lossy().into_owned());
         };
         self.no_credentials(key, rest, "refer to them with `credentials`; a URL ends up in logs")?;

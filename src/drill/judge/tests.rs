@@ -99,7 +99,7 @@ fn each_rule_alone_changes_the_verdict() {
 #[test]
 fn each_doubt_fails_a_drill_that_would_pass() {
     type Change = fn(&mut Facts);
-    let table: [(&str, Change); 9] = [
+    let table: [(&str, Change); 10] = [
         ("the drill was cancelled", |facts| facts.ending = DrillEnding::Cancelled),
         ("the drill was killed", |facts| facts.ending = DrillEnding::Killed),
         ("the drill was due and never began", |facts| facts.ending = DrillEnding::Overdue),
@@ -114,8 +114,9 @@ fn each_doubt_fails_a_drill_that_would_pass() {
                 .for_each(|step| step.critical = false);
         }),
         ("the canary and the consistency point are 10s1ms apart, with one planted every 10s", |facts| {
-            facts.canary.as_mut().unwrap().newest = wall("2026-11-23T13:22:05.001Z");
+            facts.canary.as_mut().unwrap().newest = Some(wall("2026-11-23T13:22:05.001Z"));
         }),
+        ("no canary could be read from what came back", |facts| facts.canary.as_mut().unwrap().newest = None),
         ("the objectives were not in force before the first step", |facts| facts.promised_since = at(251)),
         ("real and simulated times were mixed: the recovery point was not measured", |facts| {
             samples::steps(facts)[0].restored.as_mut().unwrap().time = TimeKind::Simulated;

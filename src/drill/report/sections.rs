@@ -82,8 +82,10 @@ impl Page<'_> {
             None => reasons.push(format!("nothing is promised for this case: {}", facts.scenario.disaster)),
             Some(Verdict::Pass) => {}
             Some(Verdict::Indicative) => {
-                let production = facts.production.as_deref().unwrap_or("what the plan calls production");
-                reasons.push(format!("within the objective, but on less than production ({production})"));
+                reasons.push(match &facts.production {
+                    Some(production) => format!("within the objective, but on less than production ({production})"),
+                    None => "within the objective; the plan does not say what production is, so that is all".to_owned(),
+                });
             }
             Some(Verdict::Partial { skipped }) => {
                 reasons.push(format!("within the objective, but not exercised: {}", skipped.join(", ")));
@@ -286,7 +288,7 @@ impl Page<'_> {
                 ul.plain {
                     @for step in proofs { li { strong { (step.id) } ": " (step.said) } }
                     @if let Some(canary) = &self.evidence.facts.canary {
-                        li { strong { "Canary" } ": the newest that came back was written at " span.num { (canary.newest.strftime("%Y-%m-%d %H:%M:%S UTC")) } ", with one planted every " (words::span(canary.period)) }
+                        li { strong { "Canary" } ": " @match canary.newest { Some(newest) => { "the newest that came back was written at " span.num { (newest.strftime("%Y-%m-%d %H:%M:%S UTC")) } } None => "none could be read from what came back" } ", with one planted every " (words::span(canary.period)) }
                     }
                     li.fine { "Digests are computed by code that has no part in backing up or restoring." }
                 }
@@ -310,7 +312,7 @@ impl Page<'_> {
                     dt { "Clock" } dd {
                         @match facts.machine.clock_offset_millis {
                             Some(millis) => { span.num { (format!("{millis:+}")) } " ms, as the time daemon says" },
-                            None => { "offset unknown: no time daemon answered" },
+                            None => { "offset unknown" },
                         }
                         "; durations are of the boot clock"
                     }
