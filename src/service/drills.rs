@@ -1,7 +1,7 @@
 //! Drills of plans: the facts around them, and the record of what was found.
 //!
 //! A drill is claimed in the catalog, and its evidence as it would be if it were killed right then is on disk, before it
-//! begins. So one that is cut off leaves evidence that says so, and [`Service::recover_drills`] records it as failed. Evidence
+//! begins. So one that is cut off leaves evidence that says so, and `Service::recover_drills` records it as failed. Evidence
 //! is written before the record that names its digest.
 
 use std::collections::BTreeMap;
