@@ -166,7 +166,9 @@ fn an_id_that_fits_several() {
     }
     let (digit, fits) = count.into_iter().max_by_key(|(_, fits)| *fits).unwrap();
     let names = [&*format!("choose among {fits} snapshots"), &*format!("{digit:?}")];
-    scene.refuses(|| scene.call(&["forget", &digit]), 1, &names, "more digits");
+    scene.refuses(|| scene.call(&["restore", &digit, "--to", "out"]), 1, &names, "more digits");
+    // What is removed has to be named plainly: a digit that was meant as a count must not fit.
+    scene.refuses(|| scene.call(&["forget", &digit]), 2, &[&*format!("{digit:?}"), "too short"], "at least 4 digits");
 }
 
 #[test]

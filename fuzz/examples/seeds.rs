@@ -64,7 +64,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
     }
     let mut index = Vec::new();
     for (id, _) in vault.list(FileType::Index).await? {
-        index.extend(vault.load_index_file(&id).await?);
+        index.extend(vault.load_index_file(&id).await?.packs);
     }
     for pack in index {
         let bytes = store.get(&layout::pack(&pack.id)).await?;

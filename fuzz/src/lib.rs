@@ -62,6 +62,7 @@ pub fn pack_header(data: &[u8]) -> Result<(), Refusal> {
 
 /// An index file's JSON. What is accepted is written as something that reads as the same.
 pub fn index(data: &[u8]) -> Result<(), Refusal> {
+    let _ = index_file::marked(data);
     let packs = index_file::decode(data).map_err(why)?;
     let again = index_file::encode(&packs).expect("what was read can be written");
     assert_eq!(index_file::decode(&again).expect("what was written can be read"), packs);

@@ -86,14 +86,15 @@ struct Records {
 }
 
 async fn records(vault: &Vault) -> Result<Records, Failure> {
-    let audit = archive(vault).audit().await.map_err(Failure::of)?;
+    let archive = archive(vault);
+    let audit = archive.audit().await.map_err(Failure::of)?;
+    let evidence = archive.audit_evidence(&audit).await.map_err(Failure::of)?;
     let mut unsigned = Vec::new();
-    if !audit.flaws.is_empty() {
-        let vouched = audit.vouched().unwrap_or_default();
+    if let Some(vouched) = audit.vouched().filter(|_| !audit.flaws.is_empty()) {
         let snapshots = vault.snapshots().await.map_err(Failure::of)?.whole;
         unsigned.extend(snapshots.iter().map(|file| file.id).filter(|id| !vouched.contains(id)));
     }
-    let flaws = audit.flaws.iter().map(ToString::to_string).collect();
+    let flaws = audit.flaws.iter().chain(&evidence).map(ToString::to_string).collect();
     Ok(Records { count: audit.entries.len(), flaws, unsigned })
 }
 

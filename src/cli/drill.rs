@@ -1,5 +1,6 @@
 //! `drctl drill`: rehearses recovery, lists what was rehearsed, and computes reports again.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::sync::Arc;
@@ -15,8 +16,9 @@ use super::exit::Exit;
 use super::table::{Align, Listing};
 use super::time;
 use crate::catalog::DrillRow;
-use crate::config::{Plan, PlanName, VaultName};
+use crate::config::{Plan, PlanName, VaultConfig, VaultName};
 use crate::drill::evidence::Evidence;
+use crate::drill::plan as planner;
 use crate::drill::report;
 use crate::drill::run::Afterwards;
 use crate::monitor::Silent;
@@ -46,6 +48,9 @@ async fn drill(args: Run, context: &Context) -> Result<Exit, Failure> {
     context.out.result(&document(&drilled), |out| {
         drilled::show(&drilled.evidence, context.out, out)?;
         writeln!(out, "evidence {} (SHA-256 {})", drilled.json.display(), drilled.digest)?;
+        if let Some(sandbox) = &drilled.sandbox {
+            writeln!(out, "sandbox  {}", sandbox.display())?;
+        }
         writeln!(out, "report   {}", args.html.as_deref().unwrap_or(&drilled.html).display())
     })?;
     Ok(drilled::exit(&drilled.evidence))
@@ -68,24 +73,31 @@ fn order(args: &Run, service: &Service) -> Result<Order, Failure> {
                 .hint("`drctl runbook check` lists them")
         })
     });
+    let lost = args.lose.iter().map(vault).collect::<Result<Vec<_>, _>>()?;
+    let disaster = match args.scenario {
+        Some(scenario) => scenario.into(),
+        None => disaster(configured, &service.config().vaults, &lost),
+    };
     Ok(Order {
-        lost: args.lose.iter().map(vault).collect::<Result<_, _>>()?,
+        lost,
         from: args.from.as_ref().map(vault).transpose()?,
         runbook: runbook.transpose()?,
         within: args.sandbox.clone(),
         afterwards: if args.keep { Afterwards::Keep } else { Afterwards::TearDown },
-        ..Order::of(plan.clone(), disaster(args, configured))
+        ..Order::of(plan.clone(), disaster)
     })
 }
 
-/// What is lost when that is not said.
-fn disaster(args: &Run, plan: &Plan) -> Disaster {
-    let promised = || plan.objective.iter().map(|(disaster, _)| disaster).next();
-    match args.scenario {
-        Some(scenario) => scenario.into(),
-        None if !args.lose.is_empty() => Disaster::Region,
-        None => promised().unwrap_or(Disaster::Host),
+/// What is lost when that is not said: of the disasters that something is promised for, the first that leaves a vault; the
+/// loss of a vault is most like that of its region.
+fn disaster(plan: &Plan, vaults: &BTreeMap<VaultName, VaultConfig>, lost: &[VaultName]) -> Disaster {
+    let mut promised: Vec<Disaster> = plan.objective.iter().map(|(disaster, _)| disaster).collect();
+    if !lost.is_empty() {
+        promised.sort_by_key(|disaster| *disaster != Disaster::Region);
     }
+    let leaves_one = |disaster: &Disaster| planner::choose(plan, vaults, *disaster, lost, None).is_ok();
+    let first = promised.first().copied().unwrap_or(Disaster::Host);
+    promised.into_iter().find(leaves_one).unwrap_or(first)
 }
 
 fn document(drilled: &Drilled) -> serde_json::Value {
@@ -96,6 +108,7 @@ fn document(drilled: &Drilled) -> serde_json::Value {
         "digest": drilled.digest,
         "json": drilled.json,
         "html": drilled.html,
+        "sandbox": drilled.sandbox,
         "evidence": drilled.evidence,
     })
 }
@@ -103,7 +116,7 @@ fn document(drilled: &Drilled) -> serde_json::Value {
 /// Writes the page where the user wants it.
 pub(super) fn write_page(path: &Path, evidence: &Evidence) -> Result<(), Failure> {
     let page = report::html(evidence).map_err(Failure::of)?;
-    fs::write(path, page).map_err(|error| Failure::because(&format!("failed to write {}", path.display()), error))
+    fs::write(path, page).map_err(|error| Failure::because(format!("failed to write {}", path.display()), error))
 }
 
 fn list(args: &List, context: &Context) -> Result<Exit, Failure> {

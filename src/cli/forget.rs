@@ -12,6 +12,9 @@ use crate::look::Filter;
 use crate::prune::forget;
 use crate::vault::Id;
 
+/// Digits of an id that name a snapshot to be removed, at least: a number that was meant as a count must not fit one.
+const SHORTEST: usize = 4;
+
 /// Runs the command.
 pub(crate) async fn run(args: Forget, context: &Context) -> Result<Exit, Failure> {
     let vault = context.open(Purpose::Write).await?;
@@ -25,6 +28,10 @@ pub(crate) async fn run(args: Forget, context: &Context) -> Result<Exit, Failure
         None => {
             let mut remove: Vec<Id> = Vec::new();
             for prefix in &args.ids {
+                if prefix.len() < SHORTEST {
+                    return Err(Failure::usage(format!("{prefix:?} is too short for something that is removed"))
+                        .hint(format!("give at least {SHORTEST} digits of the id, as `drctl snapshots` shows it")));
+                }
                 remove.push(vault.find_snapshot(prefix).await.map_err(Failure::of)?.id);
             }
             remove.sort_unstable();

@@ -26,7 +26,7 @@ use crate::vault::Vault;
 
 /// Runs the command.
 pub(crate) async fn run(args: Replicate, context: &Context) -> Result<Exit, Failure> {
-    let Some(to) = args.to.clone() else { return copies::run(&args, context).await };
+    let Some(to) = args.to.clone() else { return Box::pin(copies::run(&args, context)).await };
     if !args.all && args.what.is_empty() {
         return Err(Failure::usage("what to copy was not said")
             .hint("name snapshots, or copy all that the copy lacks with --all"));

@@ -138,7 +138,7 @@ async fn bring_back(args: Run, context: &Context) -> Result<Exit, Failure> {
 
 /// The target is there and, unless the user says otherwise, empty.
 fn ready(target: &Path, overwrite: bool) -> Result<(), Failure> {
-    let failed = |error| Failure::because(&format!("failed to use {}", target.display()), error);
+    let failed = |error| Failure::because(format!("failed to use {}", target.display()), error);
     fs::create_dir_all(target).map_err(failed)?;
     let is_empty = fs::read_dir(target).map_err(failed)?.next().is_none();
     if is_empty || overwrite {

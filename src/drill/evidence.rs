@@ -13,7 +13,7 @@ use crate::monitor::Problem;
 use crate::objective::{Allowances, Disaster, Objective, Scale};
 use crate::record::canonical::{CanonicalError, canonical};
 use crate::record::entry::DrillOutcome;
-use crate::record::{RunId, TimeKind};
+use crate::record::{RunId, Status, TimeKind};
 use crate::runbook::outcome::{Moment, Run};
 use crate::units::Span;
 use crate::vault::Id;
@@ -63,6 +63,15 @@ impl Evidence {
             exercised: figures.exercised,
             steps: figures.steps,
             evidence: Some(digest),
+        }
+    }
+
+    /// How the drill's run ended, as a record has it.
+    pub fn status(&self) -> Status {
+        match self.judgement.headline {
+            Headline::Pass | Headline::Indicative | Headline::Unjudged => Status::Ok,
+            Headline::Partial => Status::Partial,
+            Headline::Fail => Status::Failed,
         }
     }
 

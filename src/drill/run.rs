@@ -184,7 +184,7 @@ pub fn machine(host: &str, version: &str) -> (Machine, Hardware) {
 
 fn memory() -> ByteSize {
     let info = rustix::system::sysinfo();
-    ByteSize(u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit)))
+    ByteSize(info.totalram.saturating_mul(u64::from(info.mem_unit)))
 }
 
 /// What a machine has that recovery depends on.

@@ -16,7 +16,7 @@ use crate::check::reach::{self, Reached};
 use crate::monitor::{Cancel, Monitor};
 use crate::units::ByteSize;
 use crate::vault::index::{Index, PackContents};
-use crate::vault::index_file::BLOBS_PER_FILE;
+use crate::vault::index_file::{BLOBS_PER_FILE, IndexFile};
 use crate::vault::lock::{LockGuard, LockKind};
 use crate::vault::{BlobKey, FileType, Id, Located, Vault, VaultError};
 
@@ -206,16 +206,19 @@ async fn decide(vault: &Vault, marks: &Marks, max_unused: MaxUnused) -> Result<P
 }
 
 /// Replaces the index files that name packs which go. One old file is in memory at a time.
+///
+/// So are those in which rustic keeps account of such a pack: its check takes the pack for lost otherwise. Its other
+/// marks in that file are dropped with it; what was marked is in no index, and goes now, or was taken into use again.
 async fn rewrite_index(vault: &Vault, gone: &HashSet<Id>, monitor: &Arc<dyn Monitor>) -> Result<(), PruneError> {
     monitor.stage("index");
     let files = vault.list(FileType::Index).await?;
     monitor.total(files.len() as u64, 0);
     let (mut waiting, mut replaced) = (Vec::new(), Vec::new());
     for (id, _) in files {
-        let packs = vault.load_index_file(&id).await?;
+        let IndexFile { packs, marked } = vault.load_index_file(&id).await?;
         let before = packs.len();
         let kept: Vec<PackContents> = packs.into_iter().filter(|pack| !gone.contains(&pack.id)).collect();
-        if kept.len() < before {
+        if kept.len() < before || marked.iter().any(|pack| gone.contains(pack)) {
             waiting.extend(kept);
             replaced.push(id);
             if waiting.iter().map(|pack| pack.blobs.len()).sum::<usize>() >= BLOBS_PER_FILE {

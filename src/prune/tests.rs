@@ -9,8 +9,9 @@ use crate::backup::Threads;
 use crate::check::{self, Lock, ReadData};
 use crate::monitor::{Cancel, Silent};
 use crate::restore::tests::back_up;
+use crate::vault::pack::PackBuilder;
 use crate::vault::tests::vault;
-use crate::vault::{FileType, Vault};
+use crate::vault::{BlobType, FileType, Id, Vault};
 
 async fn prune(vault: &Vault, mode: Mode) -> Result<Outcome, PruneError> {
     let max_unused = MaxUnused::percent(0).unwrap();
@@ -72,4 +73,26 @@ async fn a_vault_that_is_not_whole_is_not_pruned() {
     assert_eq!(hit.len(), 1);
     assert_eq!((hit[0].id, hit[0].files_count, hit[0].snapshots.len()), (*largest, 1, 1));
     assert!(hit[0].files[0].ends_with("/file"), "{:?}", hit[0].files);
+}
+
+/// rustic takes a pack out of the index a day before it deletes it, and keeps account of it in an index file.
+#[tokio::test(flavor = "multi_thread")]
+async fn no_index_file_keeps_account_of_a_pack_that_was_deleted() {
+    let source = tempfile::tempdir().unwrap();
+    std::fs::write(source.path().join("file"), noise(1 << 20, 1)).unwrap();
+    let vault = vault().await;
+    back_up(&vault, source.path(), Threads::Inline).await;
+    let mut builder = PackBuilder::new(BlobType::Data);
+    let mut sealer = vault.sealer(3);
+    builder.add(&mut sealer, Id::of(b"marked"), b"marked").unwrap();
+    let pack = builder.finish(&sealer).unwrap();
+    vault.put_pack(&pack).await.unwrap();
+    let json = format!(r#"{{"packs":[],"packs_to_delete":[{{"id":"{}","blobs":[]}}]}}"#, pack.id);
+    let account = vault.save(FileType::Index, json.as_bytes()).await.unwrap();
+
+    prune(&vault, Mode::Write).await.unwrap();
+    assert!(vault.list(FileType::Pack).await.unwrap().iter().all(|(id, _)| *id != pack.id));
+    let files = vault.list(FileType::Index).await.unwrap();
+    assert!(!files.is_empty() && files.iter().all(|(id, _)| *id != account), "{files:?}");
+    assert_eq!(damage(&vault).await, []);
 }

@@ -4,6 +4,7 @@
 //! Records are created and never changed or removed. Writing one again is harmless: what is there is compared, so a
 //! crash between delivery and the removal from the spool is repaired by delivering again.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -11,13 +12,13 @@ use futures::StreamExt;
 use jiff::Timestamp;
 use serde::{Deserialize, Serialize};
 
-use super::entry::{Record, RunId};
+use super::entry::{Record, RunId, Work};
 use super::sign::{PublicKey, Signed};
-use super::verify::{Audit, Flaw, Found, KnownKeys, verify};
+use super::verify::{Audit, Entry, Flaw, Found, KnownKeys, verify};
 use crate::clock::Env;
-use crate::store::{PutNew, Store, StoreError, StoreErrorKind};
+use crate::store::{ObjectInfo, PutNew, Store, StoreError, StoreErrorKind};
 use crate::vault::crypto::{CryptoError, MasterKey};
-use crate::vault::layout;
+use crate::vault::{Id, layout};
 
 /// Larger objects under `drctl/records/` are not fetched: no record is that large.
 const MAX_RECORD: u64 = 8 << 20;
@@ -115,6 +116,32 @@ impl Archive {
     /// digest in the drill's record.
     pub async fn evidence(&self, id: RunId) -> Result<Option<String>, ArchiveError> {
         Ok(self.fetch(&layout::evidence(&id.0)).await?.ok())
+    }
+
+    /// What is wrong with the evidence of drills: it must be what the drills' records in the audit say. Evidence that is
+    /// not there is none: a host keeps it while its vault cannot be reached.
+    pub async fn audit_evidence(&self, audit: &Audit) -> Result<Vec<Flaw>, ArchiveError> {
+        let drilled = |entry: &Entry| match &entry.record.work {
+            Work::Drill(outcome) => Some((layout::evidence(&entry.record.id.0), outcome.evidence?)),
+            _ => None,
+        };
+        let digests: HashMap<String, Id> = audit.entries.iter().filter_map(drilled).collect();
+        let mut flaws = Vec::new();
+        for ObjectInfo { key, size, .. } in self.store.list(layout::EVIDENCE).await? {
+            let text = match too_large(size) {
+                Some(why) => Err(why),
+                None => self.fetch::<String>(&key).await?,
+            };
+            let changed = |text: &String| digests.get(&key).is_some_and(|digest| Id::of(text.as_bytes()) != *digest);
+            match text {
+                Err(why) => flaws.push(Flaw::Unreadable { key, why }),
+                Ok(text) if changed(&text) => {
+                    flaws.push(Flaw::Unreadable { key, why: "it is not what the drill's record has".to_owned() });
+                }
+                Ok(_) => {}
+            }
+        }
+        Ok(flaws)
     }
 
     /// Fetches and checks all records.

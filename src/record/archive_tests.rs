@@ -1,9 +1,9 @@
 use object_store::memory::InMemory;
 
 use super::*;
-use crate::record::tests::{draft, env};
+use crate::record::tests::{draft, drilled, env};
 use crate::record::verify::Flaw;
-use crate::record::{Recorder, TimeKind, spool::Spool};
+use crate::record::{Draft, Recorder, TimeKind, spool::Spool};
 
 struct Rig {
     state: tempfile::TempDir,
@@ -157,4 +157,30 @@ async fn a_forger_with_another_vaults_key_writes_nothing_that_counts() {
     let audit = Archive::new(rig.store, rig.key, env(4)).audit().await.expect("audited");
     assert_eq!(audit.entries.len(), 1);
     assert!(matches!(audit.flaws.as_slice(), [Flaw::Unreadable { .. }]), "{:?}", audit.flaws);
+}
+
+#[tokio::test]
+async fn damaged_or_swapped_evidence_of_a_drill_is_named() {
+    let rig = rig();
+    for (n, text) in [(0, "one"), (1, "other")] {
+        let outcome = drilled(Some(Id::of(text.as_bytes())));
+        let drill = Draft { work: Work::Drill(outcome), ..draft(n) };
+        rig.archive.file_evidence(drill.id, text).await.expect("filed");
+        rig.recorder.write("primary", drill).expect("written");
+    }
+    rig.recorder.deliver("primary", &rig.archive).await.expect("delivered");
+    let audit = rig.archive.audit().await.expect("audited");
+    assert_eq!(rig.archive.audit_evidence(&audit).await.expect("audited"), []);
+
+    let [key, other] = [0, 1].map(|n| layout::evidence(&draft(n).id.0));
+    let mut flipped = rig.store.get(&key).await.expect("there").to_vec();
+    flipped[20] ^= 1;
+    let swapped = rig.store.get(&other).await.expect("there");
+    for bytes in [Bytes::from(flipped), swapped, Bytes::new()] {
+        rig.store.put(&key, bytes).await.expect("damaged");
+        let flaws = rig.archive.audit_evidence(&audit).await.expect("audited");
+        assert!(matches!(flaws.as_slice(), [Flaw::Unreadable { key: named, .. }] if *named == key), "{flaws:?}");
+    }
+    rig.store.delete(&key).await.expect("deleted");
+    assert_eq!(rig.archive.audit_evidence(&audit).await.expect("audited"), []);
 }

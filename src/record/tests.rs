@@ -41,6 +41,22 @@ pub(crate) fn env(seed: u64) -> Env {
     Env { clock: Arc::new(clock), random: Arc::new(Seeded::new(seed)) }
 }
 
+/// What a drill showed whose evidence has this digest.
+pub(super) fn drilled(evidence: Option<Id>) -> entry::DrillOutcome {
+    entry::DrillOutcome {
+        number: 1,
+        runbook: "files".to_owned(),
+        scenario: "region".to_owned(),
+        snapshot: None,
+        verdict: "fail".to_owned(),
+        rta_exec_ms: None,
+        rpa_ms: Some(5),
+        exercised: 3,
+        steps: 4,
+        evidence,
+    }
+}
+
 #[test]
 fn a_record_reads_back_as_it_was_written() {
     let works = [
@@ -57,18 +73,7 @@ fn a_record_reads_back_as_it_was_written() {
             }],
         },
         Work::Verify { snapshots: vec![Id([4; 32])] },
-        Work::Drill(entry::DrillOutcome {
-            number: 1,
-            runbook: "files".to_owned(),
-            scenario: "region".to_owned(),
-            snapshot: None,
-            verdict: "fail".to_owned(),
-            rta_exec_ms: None,
-            rpa_ms: Some(5),
-            exercised: 3,
-            steps: 4,
-            evidence: None,
-        }),
+        Work::Drill(drilled(None)),
         Work::Missed {
             dues: vec![entry::MissedDue { due: Timestamp::UNIX_EPOCH, tiers: vec![] }],
             reason: MissReason::Overlap,

@@ -1,7 +1,7 @@
 //! Drills of plans: the facts around them, and the record of what was found.
 //!
 //! A drill is claimed in the catalog, and its evidence as it would be if it were killed right then is on disk, before it
-//! begins. So one that is cut off leaves evidence that says so, and [`Service::recover_drills`] records it as failed. Evidence
+//! begins. So one that is cut off leaves evidence that says so, and `Service::recover_drills` records it as failed. Evidence
 //! is written before the record that names its digest.
 
 use std::collections::BTreeMap;
@@ -19,7 +19,6 @@ use crate::config::{Action, Plan, PlanName, Runbook, RunbookName, VaultName};
 use crate::drill::evidence::{
     Allowance, DrillEnding, Evidence, Exposure, FORMAT, Facts, Loss, Promise, RunbookFacts, Scenario, VaultFacts,
 };
-use crate::drill::judge::Headline;
 use crate::drill::plan::{self as planner, Arrival, Choice};
 use crate::drill::run::{self as drill, Afterwards};
 use crate::monitor::Problem;
@@ -81,6 +80,8 @@ pub struct Drilled {
     pub json: PathBuf,
     /// The page that is drawn from it.
     pub html: PathBuf,
+    /// Where the sandbox was left.
+    pub sandbox: Option<PathBuf>,
 }
 
 /// How a recovery finds its way.
@@ -147,7 +148,8 @@ impl Service {
         (facts.run, facts.canary) = (observed.run, observed.canary);
         facts.problems = observed.problems;
         facts.ending = observed.ending;
-        let drilled = self.conclude(facts, &vault, started).await?;
+        let kept = (order.afterwards == Afterwards::Keep).then_some(sandbox);
+        let drilled = Drilled { sandbox: kept, ..self.conclude(facts, &vault, started).await? };
         drop(mark);
         tracing::info!(plan = %name, drill = number, verdict = drilled.evidence.headline().name(), "drill ended");
         Ok(drilled)
@@ -267,7 +269,7 @@ impl Service {
         }
         self.deliver_soon(vault).await;
         self.tell(vault.as_str(), &record).await;
-        Ok(Drilled { id: record.id, vault: vault.clone(), evidence, digest, json, html })
+        Ok(Drilled { id: record.id, vault: vault.clone(), evidence, digest, json, html, sandbox: None })
     }
 
     fn record_drill(
@@ -277,11 +279,7 @@ impl Service {
         vault: &VaultName,
         started: Timestamp,
     ) -> Result<Record, ServiceError> {
-        let status = match evidence.headline() {
-            Headline::Pass | Headline::Indicative | Headline::Unjudged => Status::Ok,
-            Headline::Partial => Status::Partial,
-            Headline::Fail => Status::Failed,
-        };
+        let status = evidence.status();
         let drill = format!("drill {} of plan {}", evidence.facts.number, evidence.facts.plan);
         let doubts = evidence.judgement.doubts.iter().map(ToString::to_string);
         let misses = evidence.judgement.findings.iter().filter_map(|finding| finding.verdict.as_ref());

@@ -8,7 +8,6 @@ use super::host::Service;
 use super::steps::Step;
 use crate::config::{Plan, PlanName};
 use crate::drill::evidence::DrillEnding;
-use crate::drill::judge::Headline;
 use crate::drill::plan as planner;
 use crate::monitor::Problem;
 use crate::objective::Disaster;
@@ -65,15 +64,14 @@ impl Service {
         }
         let chosen = format!("drawn for {} from the seed {}", due.at, due.seed);
         let drilled = Box::pin(self.drill(Order { chosen, ..Order::of(name.clone(), due.disaster) })).await?;
-        let headline = drilled.evidence.headline();
-        let status = match headline {
-            Headline::Pass | Headline::Indicative | Headline::Unjudged => Status::Ok,
-            Headline::Partial => Status::Partial,
-            Headline::Fail => Status::Failed,
-        };
         Ok((
-            status,
-            format!("drilled the loss of the {} from vault {}: {}", due.disaster, drilled.vault, headline.name()),
+            drilled.evidence.status(),
+            format!(
+                "drilled the loss of the {} from vault {}: {}",
+                due.disaster,
+                drilled.vault,
+                drilled.evidence.headline().name()
+            ),
         ))
     }
 

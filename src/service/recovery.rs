@@ -174,8 +174,8 @@ impl<'a> Recovery<'a> {
                     |id: &Id| vouched.get(id).copied().filter(|known| known.completeness == Completeness::Complete);
                 let usable = || of_plan.iter().filter_map(|file| Some((file, complete(&file.id)?)));
                 // A host that takes over for another has none of its own.
-                let own = usable().filter(|(file, _)| file.snapshot.hostname == self.service.host()).last();
-                let (file, known) = own.or_else(|| usable().last()).ok_or_else(|| RecoveryError::NoSnapshot {
+                let own = usable().rfind(|(file, _)| file.snapshot.hostname == self.service.host());
+                let (file, known) = own.or_else(|| usable().next_back()).ok_or_else(|| RecoveryError::NoSnapshot {
                     plan: plan.clone(),
                     vault: from.clone(),
                     count,

@@ -50,9 +50,9 @@ struct Inner {
     objects: Arc<dyn ObjectStore>,
     prefix: Path,
     url: String,
+    lists_at_once: bool,
     /// The folder that `objects` ends in, where it does.
     local: Option<Arc<local::DurableLocal>>,
-    lists_at_once: bool,
 }
 
 /// What a listing says of one object.

@@ -1,5 +1,6 @@
 //! An open vault: its objects, one by one.
 
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
@@ -12,9 +13,13 @@ use super::id::Id;
 use super::layout::{self, FileType};
 use super::pack::{self, Sealer};
 use super::settings::{Chunker, Settings, Sharing};
+use super::snapshot::Snapshot;
 use super::unpacked;
 use crate::clock::Env;
 use crate::store::Store;
+
+/// Snapshots that are remembered: some 10 MiB.
+const MOST_REMEMBERED: usize = 10_000;
 
 /// An open vault. Cheap to clone.
 #[derive(Debug, Clone)]
@@ -31,6 +36,9 @@ pub(super) struct Inner {
     pub(super) settings: Option<Settings>,
     pub(super) chunker: Chunker,
     pub(super) cache: Option<Arc<Cache>>,
+    /// Snapshots that this process has read: none ever changes under its id. Only used where there is a cache, so that what
+    /// is to be read from the store is.
+    pub(super) read: Mutex<HashMap<Id, Snapshot>>,
 }
 
 impl Vault {
@@ -95,6 +103,27 @@ impl Vault {
     /// The local copy of its index and trees, if there is one.
     pub(super) fn cache(&self) -> Option<&Arc<Cache>> {
         self.0.cache.as_ref()
+    }
+
+    /// A snapshot that was read before.
+    pub(super) fn recall(&self, id: &Id) -> Option<Snapshot> {
+        self.cache()?;
+        self.0.read.lock().unwrap_or_else(PoisonError::into_inner).get(id).cloned()
+    }
+
+    /// Remembers a snapshot that was read and verified, as long as there are not too many.
+    pub(super) fn remember(&self, id: Id, snapshot: &Snapshot) {
+        if self.cache().is_some() {
+            let mut read = self.0.read.lock().unwrap_or_else(PoisonError::into_inner);
+            if read.len() < MOST_REMEMBERED {
+                read.insert(id, snapshot.clone());
+            }
+        }
+    }
+
+    /// Forgets what was read of snapshots that are not in the list any more.
+    pub(super) fn forget_others(&self, listed: &HashSet<Id>) {
+        self.0.read.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| listed.contains(id));
     }
 
     /// Means to seal blobs, for one thread. `level` is zstd's.

@@ -1,7 +1,8 @@
 //! Index files: which blobs lie in which packs, as JSON.
 //!
-//! What they say is compared with what can be before anybody relies on it. Fields of other tools (`supersedes`,
-//! `packs_to_delete`) are ignored.
+//! What they say is compared with what can be before anybody relies on it. Of other tools' fields, `supersedes` is
+//! ignored, and `packs_to_delete` (rustic deletes packs a day after it took them out of the index, and keeps account of
+//! them there) makes no pack known. Only prune looks at it, so as to leave no account of a pack that it deletes.
 
 use std::num::NonZeroU32;
 
@@ -27,10 +28,29 @@ struct PackOut<'a> {
     blobs: &'a [(BlobKey, Located)],
 }
 
+/// An index file that was read.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct IndexFile {
+    /// The packs that it lists.
+    pub packs: Vec<PackContents>,
+    /// Packs that another tool means to delete.
+    pub marked: Vec<Id>,
+}
+
 #[derive(Deserialize)]
 struct FileIn {
     #[serde(default)]
     packs: Option<Vec<Checked>>,
+}
+
+#[derive(Deserialize)]
+struct Marks {
+    packs_to_delete: Option<Vec<Mark>>,
+}
+
+#[derive(Deserialize)]
+struct Mark {
+    id: Id,
 }
 
 /// A pack that was checked as soon as it was read, so that only one at a time exists twice.
@@ -82,6 +102,12 @@ pub fn encode(packs: &[PackContents]) -> Result<Vec<u8>, serde_json::Error> {
 pub fn decode(json: &[u8]) -> Result<Vec<PackContents>, serde_json::Error> {
     let file: FileIn = serde_json::from_slice(json)?;
     Ok(file.packs.unwrap_or_default().into_iter().map(|pack| pack.0).collect())
+}
+
+/// The packs that an index file says another tool means to delete. What is not understood of it is none of our business.
+pub fn marked(json: &[u8]) -> Vec<Id> {
+    let marks = serde_json::from_slice::<Marks>(json).ok().and_then(|file| file.packs_to_delete);
+    marks.unwrap_or_default().into_iter().map(|mark| mark.id).collect()
 }
 
 fn write_blobs<S: serde::Serializer>(blobs: &&[(BlobKey, Located)], serializer: S) -> Result<S::Ok, S::Error> {
@@ -136,6 +162,19 @@ mod tests {
         assert_eq!(decode(json.as_bytes()).unwrap(), [contents(0xaa, &[(0xaa, false, 32, 0)])]);
         for empty in ["{}", r#"{"packs":null}"#, r#"{"packs":[]}"#] {
             assert_eq!(decode(empty.as_bytes()).unwrap(), []);
+        }
+    }
+
+    #[test]
+    fn packs_that_rustic_has_marked_are_known_by_name() {
+        let (one, two) = ("aa".repeat(32), "bb".repeat(32));
+        let json = format!(
+            r#"{{"packs":[],"packs_to_delete":[{{"id":"{one}","blobs":[],"time":"2026-01-01T00:00:00Z","size":9}},{{"id":"{two}"}}]}}"#
+        );
+        assert_eq!(marked(json.as_bytes()), [Id([0xaa; 32]), Id([0xbb; 32])]);
+        assert_eq!(decode(json.as_bytes()).unwrap(), []);
+        for other in ["{}", r#"{"packs_to_delete":null}"#, r#"{"packs_to_delete":[{"id":"x"}]}"#, "noise"] {
+            assert_eq!(marked(other.as_bytes()), []);
         }
     }
 

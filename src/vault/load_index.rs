@@ -9,7 +9,7 @@ use super::error::VaultError;
 use super::handle::Vault;
 use super::id::Id;
 use super::index::{self, Index, PackContents, Segment};
-use super::index_file;
+use super::index_file::{self, IndexFile};
 use super::layout::{self, FileType};
 use super::opening::off_thread;
 use crate::monitor::Monitor;
@@ -89,9 +89,9 @@ impl Vault {
     }
 
     /// What one index file says.
-    pub async fn load_index_file(&self, id: &Id) -> Result<Vec<PackContents>, VaultError> {
+    pub async fn load_index_file(&self, id: &Id) -> Result<IndexFile, VaultError> {
         let json = self.load(FileType::Index, id).await?;
-        decode(id, &json)
+        Ok(IndexFile { packs: decode(id, &json)?, marked: index_file::marked(&json) })
     }
 
     /// Stores an index file that names these packs, which must be in the vault already.

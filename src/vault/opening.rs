@@ -109,6 +109,7 @@ impl Vault {
                 config,
                 settings: Some(settings),
                 cache: None,
+                read: Mutex::default(),
             })),
             Err(error) => {
                 let lost = matches!(error, VaultError::VaultExists { .. } | VaultError::Unfinished { .. });
@@ -143,6 +144,7 @@ impl Vault {
             key_id: Mutex::new(key_id),
             config,
             settings,
+            read: Mutex::default(),
         }))
     }
 }

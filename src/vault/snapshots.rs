@@ -25,11 +25,20 @@ impl Vault {
     pub async fn snapshots(&self) -> Result<Snapshots, VaultError> {
         let ids = self.list(FileType::Snapshot).await?;
         let mut snapshots = Snapshots::default();
-        let loads = stream::iter(ids).map(|(id, _)| async move { (id, self.snapshot(&id).await) });
+        self.forget_others(&ids.iter().map(|(id, _)| *id).collect());
+        let loads = stream::iter(ids).map(|(id, _)| async move {
+            match self.recall(&id) {
+                Some(snapshot) => (id, Ok(snapshot)),
+                None => (id, self.snapshot(&id).await),
+            }
+        });
         let mut loads = std::pin::pin!(loads.buffer_unordered(CONCURRENT));
         while let Some((id, loaded)) = loads.next().await {
             match loaded {
-                Ok(snapshot) => snapshots.whole.push(SnapshotFile { id, snapshot }),
+                Ok(snapshot) => {
+                    self.remember(id, &snapshot);
+                    snapshots.whole.push(SnapshotFile { id, snapshot });
+                }
                 Err(error) if error.is_not_found() => {}
                 Err(error @ VaultError::Damaged { .. }) => snapshots.damaged.push((id, error)),
                 Err(error) => return Err(error),

@@ -74,7 +74,8 @@ fn the_fixtures_are_those_that_were_made() {
     for (name, listed) in listed {
         assert_eq!(digest(&Path::new(FOLDER).join(name)), listed, "{name} was edited");
     }
-    for writer in ["restic-0.14", "restic-0.18", "restic-version-1", "drctl-0.1.0-gear", "drctl-0.1.0-rabin"] {
+    let restics = ["restic-0.14", "restic-0.18", "restic-version-1"];
+    for writer in restics.into_iter().chain(["rustic-0.11", "drctl-0.1.0-gear", "drctl-0.1.0-rabin"]) {
         assert!(names().iter().any(|name| name == writer), "{writer} is gone");
     }
 }
@@ -217,7 +218,7 @@ fn attributes(path: &Path) -> BTreeMap<String, String> {
 }
 
 /// Everything below a folder, sorted by the bytes of its path.
-fn below(root: &Path) -> Vec<PathBuf> {
+pub(super) fn below(root: &Path) -> Vec<PathBuf> {
     let mut found = Vec::new();
     let mut folders = vec![root.to_owned()];
     while let Some(folder) = folders.pop() {

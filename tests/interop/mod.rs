@@ -5,6 +5,7 @@ mod fixtures;
 mod locks;
 mod reads_ours;
 mod reads_theirs;
+mod rustic;
 mod same_trees;
 
 use std::collections::BTreeSet;
@@ -159,6 +160,15 @@ impl Listed {
 /// Sockets are not backed up, neither by restic nor by drctl.
 fn is_socket(difference: &Difference) -> bool {
     (&*difference.path, &difference.aspect) == (b"special/socket", &Aspect::OnlyInFirst)
+}
+
+/// Between two checks that read everything, a peer's prune has taken this much. Blobs that it moves it compresses anew, and
+/// what is random grows by that, some bytes each.
+#[track_caller]
+fn assert_freed(before: &Value, after: &Value, freed: u64) {
+    const GROWTH: u64 = 64 << 10;
+    let bytes = |report: &Value| report["bytes_read"].as_u64().unwrap();
+    assert!(bytes(after) + freed <= bytes(before) + GROWTH, "{before}\n{after}");
 }
 
 /// The last message of `restic backup --json`.

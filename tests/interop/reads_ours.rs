@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Grounds, is_socket};
+use super::{Grounds, assert_freed, is_socket};
 use crate::support::Numbers;
 use crate::support::house::House;
 use crate::support::peers::{Peer, restic14, restic18};
@@ -78,8 +78,7 @@ fn forgets_and_prunes(grounds: &Grounds, peer: &Peer) {
     let before = grounds.drctl_checks();
     grounds.peer(peer, ["forget", "--keep-last", "2", "--prune", "--max-unused", "0"]).ok();
     let after = grounds.drctl_checks();
-    let bytes = |report: &serde_json::Value| report["bytes_read"].as_u64().unwrap();
-    assert!(bytes(&after) + (2 << 20) <= bytes(&before), "{before}\n{after}");
+    assert_freed(&before, &after, 2 << 20);
     assert_eq!(grounds.snapshots().len(), 2);
     let ours = grounds.snapshots()[0]["id"].as_str().unwrap().to_owned();
     let target = grounds.house.path("work/after the prune");

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use super::{Grounds, is_socket};
+use super::Grounds;
 use crate::support::house::House;
 use crate::support::peers::{Peer, restic14, restic18};
 
@@ -32,8 +32,7 @@ fn works_on_their_repository(house: House, peer: &Peer) {
     assert_eq!(theirs["paths"], serde_json::json!([grounds.tree]));
     assert_eq!(grounds.listed(), grounds.listed_by(peer));
     // what the old one cannot hold is lost when it writes, too; holes are ours to make
-    let holes = |difference: &_| is_socket(difference) || !is_hole(difference) && peer.cannot_restore(difference);
-    grounds.drctl_restores(holes);
+    grounds.drctl_restores(|difference| peer.cannot_store(difference));
 
     // on their snapshot, nothing is read
     let built = grounds.back_up([]);
@@ -57,10 +56,6 @@ fn works_on_their_repository(house: House, peer: &Peer) {
     // and they find our pieces: nothing is new to them
     let last = summary_of_forced(&grounds, peer);
     assert_eq!(last["data_blobs"], 0, "{last}");
-}
-
-fn is_hole(difference: &crate::support::compare::Difference) -> bool {
-    difference.aspect == crate::support::compare::Aspect::Holes
 }
 
 fn change_in_the_middle(grounds: &Grounds) {

@@ -25,7 +25,7 @@ const TWO_REGIONS: &str = r#"
     copies = [{ vault = "dr", max_lag = "4h" }]
     retries = 0
     [plan.docs.objective]
-    region = { rto = "1h", rpo = "30h" }
+    region = { rto = "1h", rpo = "100h" }
     [plan.docs.recover]
     runbook = "there"
     drill = { every = "7d" }

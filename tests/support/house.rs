@@ -53,14 +53,22 @@ impl House {
         fs::write(house.key_file(), format!("{}\n", Self::PASSWORD)).unwrap();
         fs::set_permissions(house.key_file(), PermissionsExt::from_mode(0o600)).unwrap();
         house.give(&house.key_file());
-        if tenant == Tenant::Nobody {
-            // The build's folder may lie in a home that nobody may not enter. Copied by a process of its own: were this one
-            // to hold the copy open while another test forks, running it would fail with "text file busy".
-            let copy = house.path("drctl");
-            assert!(Command::new("cp").arg(&house.drctl).arg(&copy).status().unwrap().success());
-            house.drctl = copy;
-        }
+        house.drctl = house.reachable(&house.drctl);
         house
+    }
+
+    /// The program where the tenant can get at it: the build's folder, and those of the peers, may lie in a home that
+    /// nobody may not enter.
+    pub(crate) fn reachable(&self, program: &Path) -> PathBuf {
+        let copy = self.path(program.file_name().unwrap());
+        match self.tenant {
+            Tenant::Me => return program.to_owned(),
+            Tenant::Nobody if copy.exists() => {}
+            // by a process of its own: were this one to hold the copy open while another test forks, running it would fail
+            // with "text file busy"
+            Tenant::Nobody => assert!(Command::new("cp").arg(program).arg(&copy).status().unwrap().success()),
+        }
+        copy
     }
 
     /// Hands a file over to the house's tenant.

@@ -14,7 +14,8 @@ Examples:
 In about a minute: takes a copy of a folder and a live SQLite database, backs both up into one of two vaults that stand for
 two regions, runs a year of schedule on a simulated calendar (each day a real snapshot; retention and prune really delete),
 copies to the other region, loses the first one, and drills the recovery from the copy. The durations are real; dates of the
-calendar are marked as simulated. All but the report is removed.")]
+calendar are marked as simulated. All but the report is removed. It works in memory (/dev/shm) where there is room, or in
+TMPDIR.")]
 pub(crate) struct Demo {
     /// The folder whose copy is backed up [by default something real on this machine]
     #[arg(long, value_name = "DIR")]

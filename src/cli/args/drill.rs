@@ -42,7 +42,7 @@ pub(crate) struct Run {
     /// The plan to bring back
     #[arg(value_name = "PLAN")]
     pub(crate) plan: String,
-    /// What is lost [by default the first disaster that the plan promises something for; with --lose the region]
+    /// What is lost [by default the first that the plan promises something for and that leaves a vault]
     #[arg(long, value_name = "DISASTER")]
     pub(crate) scenario: Option<Scenario>,
     /// This vault is lost too, and must not be used; may be repeated

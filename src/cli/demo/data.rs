@@ -15,11 +15,15 @@ use rusqlite::Connection;
 
 use crate::clock::Clock;
 
-/// Folders that most machines have, that anybody may read, and that are neither tiny nor huge.
+/// Folders that most machines have, that anybody may read.
 const CANDIDATES: [&str; 4] = ["/usr/share/doc", "/usr/share/zoneinfo", "/usr/lib/python3", "/etc"];
 /// What is copied of a folder, at most.
-const MOST_BYTES: u64 = 48 << 20;
-const MOST_FILES: u64 = 4000;
+const MOST_BYTES: u64 = 32 << 20;
+const MOST_FILES: u64 = 300;
+/// `TMPFS_MAGIC` of `linux/magic.h`.
+const TMPFS: rustix::fs::FsWord = 0x0102_1994;
+/// Several times what the demo needs.
+const ROOM: u64 = 1 << 30;
 /// How often the database is written to. Also the period of its canary: each write carries its time.
 pub(super) const BEAT: Duration = Duration::from_millis(50);
 
@@ -29,6 +33,20 @@ pub(super) fn candidate() -> Option<PathBuf> {
         .iter()
         .map(PathBuf::from)
         .find(|folder| fs::read_dir(folder).is_ok_and(|mut found| found.next().is_some()))
+}
+
+/// Where the demo's folder is made: in memory where there is room, since tens of thousands of files come and go in a minute,
+/// which wears a disk for nothing; else, and where TMPDIR says so, with the other temporary files.
+pub(super) fn scratch() -> PathBuf {
+    let memory = Path::new("/dev/shm");
+    let room = rustix::fs::statvfs(memory).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
+    let writable = rustix::fs::access(memory, rustix::fs::Access::WRITE_OK).is_ok();
+    let is_memory = rustix::fs::statfs(memory).is_ok_and(|found| found.f_type == TMPFS);
+    if std::env::var_os("TMPDIR").is_none() && is_memory && writable && room >= ROOM {
+        memory.to_owned()
+    } else {
+        std::env::temp_dir()
+    }
 }
 
 /// What was copied.
@@ -45,6 +63,10 @@ pub(super) fn copy_folder(from: &Path, to: &Path) -> io::Result<Copied> {
     let mut copied = Copied::default();
     let mut folders = vec![(from.to_owned(), to.to_owned())];
     while let Some((from, to)) = folders.pop() {
+        if copied.files >= MOST_FILES {
+            copied.left_out = true;
+            break;
+        }
         fs::create_dir_all(&to)?;
         let Ok(entries) = fs::read_dir(&from) else {
             copied.left_out = true;

@@ -147,7 +147,8 @@ async fn set(args: &Demo, context: &Context, tell: &Teller, cancel: Cancel) -> R
     if !folder.is_dir() {
         return Err(Failure::usage(format!("{} is not a folder", folder.display())).hint("name one with --path DIR"));
     }
-    let root = tempfile::Builder::new().prefix("drctl-demo-").tempdir().map_err(failed("make a temporary folder"))?;
+    let root = tempfile::Builder::new().prefix("drctl-demo-").tempdir_in(data::scratch());
+    let root = root.map_err(failed("make a temporary folder"))?;
     let copied = data::copy_folder(&folder, &root.path().join("files")).map_err(failed("copy the folder"))?;
     let calendar = Arc::new(Calendar::over(context.env.clock.clone()));
     let env = Env { clock: calendar.clone(), random: context.env.random.clone() };
@@ -195,6 +196,7 @@ async fn set(args: &Demo, context: &Context, tell: &Teller, cancel: Cancel) -> R
     ))?;
     tell.line(&format!("  a live SQLite database, written to every {} ms from now on", data::BEAT.as_millis()))?;
     tell.line("  vault primary stands for region-a, vault copy for region-b; each has a key of its own")?;
+    tell.line(&format!("  all of it beneath {}", super::escape::text(&root.path().display().to_string())))?;
     Ok(Stage { root, calendar, service, application })
 }
 
