@@ -23,28 +23,26 @@ fn serve(answers: Vec<String>, tls: Option<Arc<rustls::ServerConfig>>) -> (Socke
         for stream in listener.incoming() {
             let mut tcp = stream.unwrap();
             let answer = &answers[turn.min(answers.len() - 1)];
-            let head = match &tls {
-                None => answer_one(&mut tcp, answer),
+            let answered = match &tls {
+                None => answer_one(&mut tcp, answer, &heads),
                 Some(config) => {
                     let mut session = rustls::ServerConnection::new(config.clone()).unwrap();
                     let mut secure = rustls::Stream::new(&mut session, &mut tcp);
-                    let head = answer_one(&mut secure, answer);
+                    let answered = answer_one(&mut secure, answer, &heads);
                     secure.conn.send_close_notify();
                     let _ = secure.flush();
-                    head
+                    answered
                 }
             };
             // A client that does not trust us hangs up in the handshake: no head, no turn.
-            if let Some(head) = head {
-                turn += 1;
-                let _ = heads.send(head);
-            }
+            turn += usize::from(answered.is_some());
         }
     });
     (address, seen)
 }
 
-fn answer_one(stream: &mut (impl Read + Write), answer: &str) -> Option<String> {
+/// The head is told before the answer is given: whoever has the answer finds the head.
+fn answer_one(stream: &mut (impl Read + Write), answer: &str, heads: &mpsc::Sender<String>) -> Option<()> {
     let mut request = Vec::new();
     let mut buffer = [0; 4096];
     let end = loop {
@@ -60,9 +58,9 @@ fn answer_one(stream: &mut (impl Read + Write), answer: &str) -> Option<String> 
         let read = stream.read(&mut buffer).ok().filter(|read| *read > 0)?;
         request.extend_from_slice(&buffer[..read]);
     }
+    let _ = heads.send(head);
     stream.write_all(answer.as_bytes()).ok()?;
-    stream.flush().ok()?;
-    Some(head)
+    stream.flush().ok()
 }
 
 fn answer(status: &str, headers: &str, body: &str) -> String {
