@@ -46,10 +46,15 @@ pub(super) fn open_dir(dir: &OwnedFd, entry: &[u8]) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(dir, name(entry)?, DIR, Mode::empty())?)
 }
 
-/// Makes a folder, 0700, and opens it.
-pub(super) fn make_dir(dir: &OwnedFd, entry: &[u8]) -> io::Result<OwnedFd> {
-    rustix::fs::mkdirat(dir, name(entry)?, Mode::RWXU)?;
-    open_dir(dir, entry)
+/// Makes a folder, 0700, and opens it; false when there was one already. Steps of a runbook that restore side by side into
+/// one target make the folders above theirs at the same time.
+pub(super) fn make_dir(dir: &OwnedFd, entry: &[u8]) -> io::Result<(OwnedFd, bool)> {
+    let made = match rustix::fs::mkdirat(dir, name(entry)?, Mode::RWXU) {
+        Ok(()) => true,
+        Err(Errno::EXIST) => false,
+        Err(error) => return Err(error.into()),
+    };
+    Ok((open_dir(dir, entry)?, made))
 }
 
 /// Makes an empty file, 0600. There must be nothing of this name.
@@ -107,6 +112,19 @@ mod tests {
         }
         assert!(name(b"...").is_ok());
         assert!(name(b"\xff\n").is_ok());
+    }
+
+    #[test]
+    fn a_folder_that_another_has_just_made_is_shared() {
+        let dir = tempfile::tempdir().unwrap();
+        let target = open_target(dir.path()).unwrap();
+        let (mine, made) = make_dir(&target, b"shared").unwrap();
+        make_file(&mine, b"of mine").unwrap();
+        let (theirs, made_again) = make_dir(&target, b"shared").unwrap();
+        assert_eq!((made, made_again), (true, false));
+        assert!(look(&theirs, b"of mine").unwrap().is_some());
+        make_file(&target, b"file").unwrap();
+        assert!(make_dir(&target, b"file").is_err());
     }
 
     #[test]

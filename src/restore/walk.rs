@@ -474,7 +474,12 @@ fn folder_in(restore: &Restore, above: &Folder, name: &[u8], fresh: bool) -> io:
         }
         clear(restore, above, name)?;
     }
-    Ok((place::make_dir(&above.open, name)?, true))
+    let (open, made) = place::make_dir(&above.open, name)?;
+    if !made && restore.options.existing == Existing::Refuse {
+        // Nothing was there when this restore began: what somebody else puts there is not written over.
+        return Err(io::ErrorKind::AlreadyExists.into());
+    }
+    Ok((open, made))
 }
 
 /// Removes what stands in the way. A folder with something in it is removed only where deleting was asked for.
