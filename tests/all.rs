@@ -12,6 +12,7 @@ mod drill;
 mod fuzz_replay;
 mod interop;
 mod kill;
+mod memory;
 mod packaging;
 mod replicate;
 mod restore_safety;

@@ -17,10 +17,12 @@ use crate::source::files::{FileError, FileState, Folder, XattrMode};
 use crate::vault::tree::{Node, NodeKind};
 use crate::vault::{Id, chain};
 
-/// Files above this are cut by one thread and sealed by all.
-const LARGE: u64 = 2 * MAX as u64;
 /// Bytes asked for in one read of a large file.
 const STEP: usize = 1 << 20;
+/// What a worker holds of the file that it reads: the longest chunk, and room for a few reads.
+const BUFFER: usize = MAX + 4 * STEP;
+/// Files above this are cut by one thread and sealed by all.
+const LARGE: u64 = BUFFER as u64;
 /// A file that changed while it was read is read once more if it is not larger than this.
 const READ_AGAIN: u64 = 64 << 20;
 const CHANGED: &str = "changed while it was read";
@@ -183,7 +185,7 @@ fn cut_whole(worker: &mut Worker<'_>, bytes: &[u8], parts: &Arc<Parts>) -> Resul
 /// Reads a file in steps; chunks are offered to other threads and sealed here when none is free.
 fn large(worker: &mut Worker<'_>, file: &mut File, parts: &Arc<Parts>) -> Result<std::io::Result<u64>, BackupError> {
     let mut buffer = std::mem::take(&mut worker.buffer);
-    buffer.resize(2 * MAX, 0);
+    buffer.resize(BUFFER, 0);
     let result = steps(worker, file, parts, &mut buffer);
     worker.buffer = buffer;
     worker.run.monitor.advance(1, 0);
@@ -306,7 +308,7 @@ pub(super) fn stream(
     place: usize,
 ) -> Result<std::io::Result<()>, BackupError> {
     let parts = Parts::new();
-    let mut buffer = vec![0; 2 * MAX];
+    let mut buffer = vec![0; BUFFER];
     let total = match steps(worker, reader, &parts, &mut buffer)? {
         Ok(total) => total,
         Err(error) => return Ok(Err(error)),

@@ -12,6 +12,7 @@ use tokio::task::{JoinHandle, JoinSet};
 use super::{BackupError, Mode, Threads};
 use crate::vault::Vault;
 use crate::vault::index::{Index, PackContents};
+use crate::vault::index_file::BLOBS_PER_FILE;
 use crate::vault::pack::FinishedPack;
 
 /// Packs on their way to the store at the same time.
@@ -19,9 +20,6 @@ const CONCURRENT: usize = 4;
 /// Bytes of packs in memory between a worker and the store's acknowledgement. With larger packs than usual, one at a
 /// time goes on.
 const IN_FLIGHT: u32 = 64 << 20;
-/// An index file is written once this many blobs wait for one (restic's limit for one file).
-const INDEX_BLOBS: usize = 50_000;
-
 /// The workers' end.
 #[derive(Debug, Clone)]
 pub(super) struct Sender {
@@ -88,6 +86,8 @@ async fn upload(
     mut packs: mpsc::Receiver<(FinishedPack, Option<oneshot::Sender<()>>)>,
 ) -> Result<Uploaded, BackupError> {
     let budget = Arc::new(Semaphore::new(IN_FLIGHT as usize));
+    // A pack stays with the worker that made it, which waits, until it can be on its way at once.
+    let room = vault.pack_size().min(IN_FLIGHT) as usize;
     let mut tasks: JoinSet<Result<(PackContents, u64), BackupError>> = JoinSet::new();
     let mut waiting = Vec::new();
     let mut done = Uploaded::default();
@@ -96,11 +96,11 @@ async fn upload(
             biased;
             Some(stored) = tasks.join_next(), if !tasks.is_empty() => {
                 take(stored, &mut waiting, &mut done)?;
-                if blobs(&waiting) >= INDEX_BLOBS {
+                if blobs(&waiting) >= BLOBS_PER_FILE {
                     write_index(&vault, &index, mode, &mut waiting).await?;
                 }
             }
-            next = packs.recv(), if tasks.len() < concurrent.get() => {
+            next = packs.recv(), if tasks.len() < concurrent.get() && budget.available_permits() >= room => {
                 let Some((pack, told)) = next else { break };
                 let size = u32::try_from(pack.bytes.len()).unwrap_or(u32::MAX).min(IN_FLIGHT);
                 let permit = budget.clone().acquire_many_owned(size).await.expect("the semaphore is never closed");

@@ -29,6 +29,7 @@ mod key;
 mod log;
 mod ls;
 mod man;
+mod memory;
 mod node;
 mod output;
 mod pick;
@@ -66,6 +67,7 @@ use stop::Stop;
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
+    memory::return_large_blocks();
     // Key files, caches and journals are nobody else's business; a restore sets the modes it restores.
     rustix::process::umask(Mode::from_raw_mode(0o077));
     let cli = match Cli::try_parse() {

@@ -15,7 +15,7 @@ use crate::vault::{Id, Located};
 /// Bytes of files in a window; a larger file is spread over several.
 pub(super) const BYTES: u64 = 512 << 20;
 /// Pieces in a window.
-pub(super) const PIECES: usize = 100_000;
+pub(super) const PIECES: usize = 32_768;
 /// Folders that a window holds open.
 pub(super) const FOLDERS: usize = 400;
 /// A folder of the target that is being filled.

@@ -19,8 +19,8 @@ const CONCURRENT: usize = 16;
 /// Bytes of index files, as they are stored, in memory at the same time. With larger ones than usual, one at a time goes
 /// on.
 const IN_FLIGHT: u32 = 32 << 20;
-/// Index files decoded at the same time: their JSON and what comes of it take ten times as much.
-const DECODING: usize = 2;
+/// The same for those that are decoded: their JSON and what comes of it take ten times as much.
+const DECODING: u32 = 6 << 20;
 
 /// How often the listing is read again when files in it were gone: a prune replaces them.
 const LISTINGS: usize = 4;
@@ -64,7 +64,7 @@ impl Vault {
             let (mut segments, wanted) = self.cached_segments(&listed).await;
             monitor.advance((listed.len() - wanted.len()) as u64, bytes(&listed) - bytes(&wanted));
             let (mut damaged, mut gone) = (Vec::new(), false);
-            let room = Room { bytes: Semaphore::new(IN_FLIGHT as usize), decoding: Semaphore::new(DECODING) };
+            let room = Room { bytes: Semaphore::new(IN_FLIGHT as usize), decoding: Semaphore::new(DECODING as usize) };
             let room = &room;
             let loads = stream::iter(wanted)
                 .map(|(id, size)| async move { (id, size, self.load_segment(id, size, room).await) });
@@ -135,10 +135,10 @@ impl Vault {
 
     /// Fetches an index file and makes a segment of it, which the cache keeps.
     async fn load_segment(&self, id: Id, size: u64, room: &Room) -> Result<Segment, VaultError> {
-        let weight = u32::try_from(size).unwrap_or(u32::MAX).clamp(1, IN_FLIGHT);
-        let _bytes = room.bytes.acquire_many(weight).await.expect("the semaphore is never closed");
+        let weight = |most| u32::try_from(size).unwrap_or(u32::MAX).clamp(1, most);
+        let _bytes = room.bytes.acquire_many(weight(IN_FLIGHT)).await.expect("the semaphore is never closed");
         let stored = self.store().get(&layout::index(&id)).await?;
-        let _decoding = room.decoding.acquire().await.expect("the semaphore is never closed");
+        let _decoding = room.decoding.acquire_many(weight(DECODING)).await.expect("the semaphore is never closed");
         let vault = self.clone();
         let build = move || {
             let json = vault.unseal(FileType::Index, &id, stored)?;

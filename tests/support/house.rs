@@ -42,8 +42,21 @@ impl House {
         Self::of(if rustix::process::geteuid().is_root() { Tenant::Nobody } else { Tenant::Me })
     }
 
+    /// One in memory, where that much is free there: for hundreds of thousands of files, which a disk takes minutes to
+    /// make and to remove.
+    pub(crate) fn roomy(bytes: u64) -> Self {
+        let memory = Path::new("/dev/shm");
+        let free = rustix::fs::statvfs(memory).map_or(0, |found| found.f_bavail.saturating_mul(found.f_frsize));
+        let place = if free >= bytes { memory.to_owned() } else { std::env::temp_dir() };
+        Self::at(&place, Tenant::Me)
+    }
+
     fn of(tenant: Tenant) -> Self {
-        let root = tempfile::Builder::new().prefix("drctl-test-").tempdir().unwrap();
+        Self::at(&std::env::temp_dir(), tenant)
+    }
+
+    fn at(place: &Path, tenant: Tenant) -> Self {
+        let root = tempfile::Builder::new().prefix("drctl-test-").tempdir_in(place).unwrap();
         let mut house = Self { root, tenant, drctl: PathBuf::from(env!("CARGO_BIN_EXE_drctl")) };
         house.give(house.root.path());
         for folder in ["home", "state", "work"] {

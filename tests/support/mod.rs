@@ -4,6 +4,7 @@ pub(crate) mod compare;
 pub(crate) mod hostile;
 pub(crate) mod house;
 pub(crate) mod kill;
+pub(crate) mod memory;
 pub(crate) mod peers;
 pub(crate) mod proxy;
 pub(crate) mod s3;

@@ -14,9 +14,13 @@ use crate::vault::blob::{BlobKey, BlobType, Located};
 use crate::vault::crypto::{IV_LEN, OVERHEAD};
 use crate::vault::id::Id;
 use crate::vault::index::PackContents;
+use crate::vault::index_file::BLOBS_PER_FILE;
 
 /// Compression that saves less than one part in this many is not worth its decompression.
 const LEAST_GAIN: usize = 32;
+
+/// A pack with more blobs than an index file names is full, however small they are: it has to be listed in memory.
+const MOST_BLOBS: usize = BLOBS_PER_FILE;
 
 /// Fills a pack, blob by blob. The pack is hashed as it grows, so that finishing it is cheap.
 ///
@@ -97,9 +101,9 @@ impl PackBuilder {
         self.entries.len()
     }
 
-    /// Whether the pack has reached `target` bytes, or its header half its limit: time to finish it.
+    /// Whether the pack has reached `target` bytes, or as many blobs as an index file names: time to finish it.
     pub fn is_full(&self, target: u32) -> bool {
-        self.bytes.len() >= target as usize || header::plain_len(self.entries.len() + 1) > MAX_HEADER as usize / 2
+        self.bytes.len() >= target as usize || self.entries.len() >= MOST_BLOBS
     }
 
     /// Compresses `plain` where that helps (trees always, so that stock tools leave them alone), seals and adds it.

@@ -8,6 +8,7 @@ use super::*;
 use crate::clock::{Random, Seeded};
 use crate::vault::crypto::{self, MasterKey};
 use crate::vault::index::PackContents;
+use crate::vault::index_file::BLOBS_PER_FILE;
 
 fn sealer() -> Sealer {
     Sealer::new(Arc::new(crypto::tests::key()), Arc::new(Seeded::new(2)), 3)
@@ -348,4 +349,15 @@ proptest! {
         let mut reader = BlobReader::open(&key(), &Id::default(), &sealed, NonZeroU32::new(len)).unwrap();
         prop_assert!(std::io::copy(&mut reader, &mut Cursor::new(Vec::new())).is_err());
     }
+}
+
+#[test]
+fn a_pack_of_tiny_blobs_is_full_when_it_has_as_many_as_an_index_file() {
+    let (mut sealer, mut builder) = (sealer(), PackBuilder::new(BlobType::Data));
+    for n in 0..BLOBS_PER_FILE {
+        assert!(!builder.is_full(16 << 20), "{n}");
+        let plain = n.to_le_bytes();
+        builder.add(&mut sealer, Id::of(&plain), &plain).unwrap();
+    }
+    assert!(builder.is_full(16 << 20));
 }
