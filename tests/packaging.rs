@@ -7,6 +7,9 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
+use crate::support::house::House;
+use crate::support::peers::required;
+
 fn top(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
 }
@@ -185,7 +188,7 @@ fn workflows_pin_their_actions_and_check_what_ci_checks() {
 #[test]
 fn scripts_parse_and_can_be_run() {
     let mut scripts: Vec<PathBuf> = fs::read_dir(top("scripts")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    scripts.push(top(".ci/run"));
+    scripts.extend([top(".ci/run"), top("benches/peers")]);
     for script in scripts {
         assert_eq!(
             fs::metadata(&script).unwrap().permissions().mode() & 0o111,
@@ -205,6 +208,31 @@ fn scripts_parse_and_can_be_run() {
         let parse = parse.unwrap();
         assert!(parse.status.success(), "{}: {}", script.display(), String::from_utf8_lossy(&parse.stderr));
     }
+}
+
+#[test]
+fn the_comparison_with_peers_measures_every_step_of_each_on_any_folder() {
+    let house = House::new();
+    let source = house.path("work/source");
+    fs::create_dir_all(source.join("sub")).unwrap();
+    for n in 0..120 {
+        fs::write(source.join(format!("sub/{n}")), format!("content {n}")).unwrap();
+    }
+    let peers = required("restic-0.18").parent().unwrap().parent().unwrap().to_owned();
+    let call = house.call(top("benches/peers")).env("DRCTL_PEERS", peers).args(["--rounds", "1", "--only", "drctl"]);
+    let call = call.args(["--only", "restic", "--drctl", env!("CARGO_BIN_EXE_drctl")]).arg(&source);
+    let told = call.ok().text();
+    assert!(told.contains("120 files") && told.contains("restic 0.18"), "{told}");
+    let steps = ["first backup", "nothing changed", "1% changed", "empty folder", "1% is damaged", "all data read"];
+    for row in steps.into_iter().chain(["most was forgotten", "memory"]) {
+        let line = told.lines().find(|line| line.contains(row)).unwrap_or_else(|| panic!("no {row} in {told}"));
+        let figures: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
+        let [ours, theirs, ratio] = figures[figures.len() - 3..] else { panic!("{line}") };
+        assert!(ours > 0.0 && theirs > 0.0 && (ours / theirs - ratio).abs() < 0.05, "{line}");
+    }
+    // The folder is as it was.
+    assert_eq!(fs::read_to_string(source.join("sub/7")).unwrap(), "content 7");
+    assert_eq!(fs::read_dir(source.join("sub")).unwrap().count(), 120);
 }
 
 #[test]
