@@ -127,7 +127,7 @@ fn paths_times_and_ids_that_fit_nothing() {
     let backup = || scene.call(&["backup", "--path", "source", "--path", "not/there"]);
     scene.refuses(backup, 1, &["work/not/there", "No such file"], "");
     let list = || scene.call(&["backup", "--files-from", "no list"]);
-    scene.refuses(list, 1, &["no list", "No such file"], "");
+    scene.refuses(list, 2, &["no list", "No such file"], "");
     for time in ["yesterdy", "2026-13-01", "-3h"] {
         let restore = || scene.call(&["restore", "latest", "--to", "out", &format!("--at={time}")]);
         scene.refuses(restore, 2, &[time, "is not a time"], "2h ago");

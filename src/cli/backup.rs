@@ -128,7 +128,9 @@ fn source(args: &Backup) -> Result<Source, Failure> {
 
 /// The paths in a file, one on a line: any bytes but NUL and newline. Empty lines are passed over.
 fn listed(file: &Path) -> Result<Vec<PathBuf>, Failure> {
-    let failed = |error| Failure::because(format!("failed to read the list of paths {}", file.display()), error);
+    let failed = |error| {
+        Failure::because(format!("failed to read the list of paths {}", file.display()), error).exits(Exit::Usage)
+    };
     let input: Box<dyn BufRead> = if file == Path::new("-") {
         Box::new(std::io::stdin().lock())
     } else {

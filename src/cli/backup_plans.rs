@@ -67,6 +67,7 @@ fn show(ran: &[Ran], context: &Context) -> Result<(), Failure> {
                     ByteSize(done.bytes_total),
                     ByteSize(done.bytes_uploaded)
                 )?,
+                _ if run.tries == 1 => writeln!(out)?,
                 _ => writeln!(out, " after {} tries", run.tries)?,
             }
             for problem in run.problems.iter().take(20) {

@@ -17,11 +17,10 @@ use super::secret::Purpose;
 use crate::check::{self, CheckError, Lock, Options, ReadData, Report};
 use crate::monitor::Monitor;
 use crate::record::{Draft, Recorder, Status, Work};
-use crate::service::host::archive;
-use crate::service::verify::{Found, proven};
+use crate::service::verify::{self, Found, Records, proven};
 use crate::store::StoreErrorKind;
 use crate::units::ByteSize;
-use crate::vault::{Id, Vault, VaultError};
+use crate::vault::{Id, VaultError};
 
 /// Runs the command. Damage ends it with exit code 1.
 pub(crate) async fn run(args: Check, context: &Context) -> Result<Exit, Failure> {
@@ -38,7 +37,7 @@ pub(crate) async fn run(args: Check, context: &Context) -> Result<Exit, Failure>
     };
     let bar = Arc::new(context.bar());
     bar.stage("records");
-    let records = records(&vault).await?;
+    let records = verify::records(&vault).await.map_err(Failure::of)?;
     let started = context.env.clock.now();
     let read_data = match (args.read_data, args.read_data_subset) {
         (true, _) => ReadData::All,
@@ -58,7 +57,7 @@ pub(crate) async fn run(args: Check, context: &Context) -> Result<Exit, Failure>
         CheckError::Vault(_) => Failure::of(error),
     })?;
     if read_back(&args) && !before.is_empty() {
-        let found = proven(&before, &report);
+        let found = proven(&before, &report).with(&records);
         context.record(&target, &vault, |recorder| account(found, started, recorder)).await;
     }
     let whole = report.damage.is_empty() && records.flaws.is_empty();
@@ -72,30 +71,6 @@ struct Checked {
     #[serde(flatten)]
     report: Report,
     records: Records,
-}
-
-/// The records of finished runs in the vault.
-#[derive(Serialize)]
-struct Records {
-    /// Those that count.
-    count: usize,
-    /// What is wrong with others, or missing between them.
-    flaws: Vec<String>,
-    /// Snapshots that no record vouches for, when there are flaws: theirs may be among the damaged.
-    unsigned: Vec<Id>,
-}
-
-async fn records(vault: &Vault) -> Result<Records, Failure> {
-    let archive = archive(vault);
-    let audit = archive.audit().await.map_err(Failure::of)?;
-    let evidence = archive.audit_evidence(&audit).await.map_err(Failure::of)?;
-    let mut unsigned = Vec::new();
-    if let Some(vouched) = audit.vouched().filter(|_| !audit.flaws.is_empty()) {
-        let snapshots = vault.snapshots().await.map_err(Failure::of)?.whole;
-        unsigned.extend(snapshots.iter().map(|file| file.id).filter(|id| !vouched.contains(id)));
-    }
-    let flaws = audit.flaws.iter().chain(&evidence).map(ToString::to_string).collect();
-    Ok(Records { count: audit.entries.len(), flaws, unsigned })
 }
 
 /// Whether the check proves something that is recorded. Without a lock a prune may disturb it, and credentials that take

@@ -259,17 +259,18 @@ impl Service {
         let (text, json, html) = self.keep(&evidence)?;
         let digest = Id::of(text.as_bytes());
         let record = self.record_drill(&evidence, digest, vault, started)?;
-        match self.vaults.open(vault).await {
-            Ok(open) => {
-                if let Err(error) = archive(&open).file_evidence(record.id, &text).await {
-                    tracing::warn!(%vault, error = chain(&error), "the evidence is only on this host");
-                }
-            }
-            Err(error) => tracing::warn!(%vault, error = chain(&error), "the evidence is only on this host"),
+        if let Err(error) = self.file_evidence(vault, record.id, &text).await {
+            tracing::warn!(%vault, error = chain(&error), "the evidence is only on this host");
         }
         self.deliver_soon(vault).await;
         self.tell(vault.as_str(), &record).await;
         Ok(Drilled { id: record.id, vault: vault.clone(), evidence, digest, json, html, sandbox: None })
+    }
+
+    async fn file_evidence(&self, vault: &VaultName, run: RunId, text: &str) -> Result<(), ServiceError> {
+        let open = self.vaults.open(vault).await?;
+        open.writable()?;
+        Ok(archive(&open).file_evidence(run, text).await?)
     }
 
     fn record_drill(

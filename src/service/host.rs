@@ -151,6 +151,7 @@ impl Service {
     /// Delivers what waits for a vault.
     pub async fn deliver(&self, name: &VaultName) -> Result<Delivery, ServiceError> {
         let vault = self.vaults.open(name).await?;
+        vault.writable()?;
         let delivery = self.recorder.deliver(name.as_str(), &archive(&vault)).await?;
         for (run, why) in &delivery.stuck {
             tracing::error!(vault = %name, %run, why, "a record cannot be delivered; it stays in the spool");

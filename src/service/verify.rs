@@ -9,9 +9,10 @@ use std::collections::HashSet;
 use std::sync::Arc;
 
 use jiff::SignedDuration;
+use serde::Serialize;
 
 use super::error::ServiceError;
-use super::host::Service;
+use super::host::{Service, archive};
 use super::steps::{Done, Step};
 use crate::check::{self, CheckError, Lock, Object, ReadData, Report};
 use crate::config::VaultName;
@@ -55,6 +56,41 @@ pub fn proven(before: &[Id], report: &Report) -> Found {
         bytes_read: report.bytes_read,
         millis: report.millis,
     }
+}
+
+impl Found {
+    /// Takes in what is wrong with the records: no snapshot is less whole for it.
+    pub fn with(mut self, records: &Records) -> Self {
+        let problem = |flaw: &String| Problem { what: "record".to_owned(), why: flaw.clone() };
+        self.damaged += records.flaws.len();
+        self.problems.extend(records.flaws.iter().map(problem));
+        self
+    }
+}
+
+/// The records of finished runs in a vault, and the evidence of its drills.
+#[derive(Debug, Serialize)]
+pub struct Records {
+    /// Those that count.
+    pub count: usize,
+    /// What is wrong with others, or missing between them.
+    pub flaws: Vec<String>,
+    /// Snapshots that no record vouches for, when there are flaws: theirs may be among the damaged.
+    pub unsigned: Vec<Id>,
+}
+
+/// Looks at every record of a vault and at the evidence that they name.
+pub async fn records(vault: &Vault) -> Result<Records, ServiceError> {
+    let archive = archive(vault);
+    let audit = archive.audit().await?;
+    let evidence = archive.audit_evidence(&audit).await?;
+    let mut unsigned = Vec::new();
+    if let Some(vouched) = audit.vouched().filter(|_| !audit.flaws.is_empty()) {
+        let snapshots = vault.snapshots().await?.whole;
+        unsigned.extend(snapshots.iter().map(|file| file.id).filter(|id| !vouched.contains(id)));
+    }
+    let flaws = audit.flaws.iter().chain(&evidence).map(ToString::to_string).collect();
+    Ok(Records { count: audit.entries.len(), flaws, unsigned })
 }
 
 /// Reads back every blob of a vault.
@@ -106,7 +142,7 @@ impl Service {
         let lock = Lock::Shared { retry: std::time::Duration::ZERO };
         let read = Box::pin(read_back(&vault, lock, self.monitor.clone(), self.cancel.clone())).await;
         match read {
-            Ok((found, _)) => Ok(Some(Done::of_verify(found, name))),
+            Ok((found, _)) => Ok(Some(Done::of_verify(found.with(&records(&vault).await?), name))),
             Err(CheckError::Cancelled) => Ok(None),
             Err(error) => {
                 let work = Work::Verify { snapshots: Vec::new() };

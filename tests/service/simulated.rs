@@ -282,6 +282,26 @@ async fn verification_is_due_before_a_proof_is_too_old_and_keeps_the_last_verifi
 }
 
 #[tokio::test]
+async fn a_verification_finds_a_record_that_was_changed_and_still_proves_the_snapshots() {
+    let config = NIGHTLY.replace("memory://", "ROOT/") + "verify = { read = \"8d\" }\n";
+    let host = Host::at("2026-03-02T00:00:00Z", &config).await;
+    host.tick_at("2026-03-02T00:00:10Z").await;
+    host.tick_at("2026-03-02T01:30:00Z").await;
+    let record = std::fs::read_dir(host.path("primary/drctl/records/2026/03")).unwrap().next().unwrap().unwrap().path();
+    let mut bytes = std::fs::read(&record).unwrap();
+    *bytes.last_mut().unwrap() ^= 1;
+    std::fs::write(&record, bytes).unwrap();
+    let tick = host.tick_at("2026-03-09T01:30:00Z").await;
+    let verified = tick.steps.iter().find(|step| step.kind == "verify").expect("the proof is a week old");
+    assert_eq!(verified.status, Some(Status::Partial), "{verified:?}");
+    let runs = host.service.catalog().recent_runs(None, 50).unwrap();
+    let told = runs.iter().find(|run| run.kind == "verify").unwrap();
+    assert!(told.problems.iter().any(|problem| problem.what.contains("record")), "{told:?}");
+    let rows = host.service.catalog().snapshots("primary", "host-a", "docs").unwrap();
+    assert!(rows.iter().all(|row| row.read.is_some()), "{rows:?}");
+}
+
+#[tokio::test]
 async fn what_a_copy_still_owes_stays() {
     let config = NIGHTLY.replace(", weekly = \"sun\", monthly = 1", "")
         + r#"
