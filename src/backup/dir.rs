@@ -9,14 +9,14 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::BackupError;
 use super::summary::add;
 use super::worker::Worker;
-use super::{BackupError, Run};
 use crate::vault::Id;
 use crate::vault::tree::{Node, TreeBuilder};
 
 /// The walker waits when this many entries of one folder wait for an earlier one that takes long.
-const WAITING: usize = 8192;
+const WAITING: usize = if cfg!(test) { 32 } else { 8192 };
 
 /// What the parent snapshot had in a folder's place.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -76,15 +76,36 @@ impl Dir {
         self.tree.get().copied()
     }
 
-    /// Takes the next place; waits while too many entries wait for an earlier one.
-    pub(super) fn reserve(&self, run: &Run) -> usize {
+    /// Takes the next place.
+    pub(super) fn reserve(&self) -> usize {
         let mut state = self.lock();
-        while state.waiting.len() >= WAITING && !run.stopping() {
-            let timeout = Duration::from_millis(100);
-            state = self.room.wait_timeout(state, timeout).unwrap_or_else(PoisonError::into_inner).0;
-        }
         state.waiting.push_back(Entry::Pending);
         state.first + state.waiting.len() - 1
+    }
+
+    /// Whether so many entries wait for an earlier one that no place should be taken.
+    pub(super) fn is_crowded(&self) -> bool {
+        self.lock().waiting.len() >= WAITING
+    }
+
+    /// Waits a moment for that to change.
+    pub(super) fn wait_for_room(&self) {
+        let state = self.lock();
+        if state.waiting.len() >= WAITING {
+            drop(self.room.wait_timeout(state, Duration::from_millis(20)));
+        }
+    }
+
+    /// Whether this folder lies in that one, at whatever depth.
+    pub(super) fn is_below(&self, other: &Arc<Self>) -> bool {
+        let mut above = self.above.as_ref();
+        while let Some((dir, _)) = above {
+            if Arc::ptr_eq(dir, other) {
+                return true;
+            }
+            above = dir.above.as_ref();
+        }
+        false
     }
 
     /// Fills a reserved place; `None` leaves the entry out.

@@ -1,6 +1,6 @@
 //! From a source to a snapshot.
 //!
-//! A walker thread goes through the source in tree order and compares each entry with the parent snapshot; worker
+//! Walkers go through the source and compare each entry with the parent snapshot; worker
 //! threads read, cut, hash, compress, seal and pack what changed; an async task uploads finished packs and writes index
 //! files. Every queue is bounded, so memory does not grow with the source or the vault.
 //!
@@ -13,6 +13,7 @@ mod dir;
 mod error;
 mod parent;
 mod read;
+mod share;
 mod summary;
 mod target;
 mod upload;
@@ -300,3 +301,6 @@ fn cutter(vault: &Vault) -> Result<chunk::Cutter, BackupError> {
         Chunker::Rabin { polynomial } => chunk::Cutter::rabin(*polynomial).map_err(BackupError::Chunker),
     }
 }
+
+#[cfg(test)]
+mod tests;

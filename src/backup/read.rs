@@ -8,13 +8,16 @@ use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
+use rustix::buffer::spare_capacity;
+use rustix::io::Errno;
+
 use super::BackupError;
 use super::chunk::{MAX, MIN};
 use super::dir::Dir;
 use super::summary::add;
 use super::worker::{ChunkJob, Worker};
 use crate::source::files::{FileError, FileState, Folder, XattrMode};
-use crate::vault::tree::{Node, NodeKind};
+use crate::vault::tree::{Node, NodeKind, Xattr};
 use crate::vault::{Id, chain};
 
 /// Bytes asked for in one read of a large file.
@@ -73,7 +76,7 @@ pub(super) fn file(worker: &mut Worker<'_>, mut job: FileJob, readers: &AtomicUs
         match try_file(worker, &job, readers)? {
             Ok(read) if read.changed && !last_try && read.bytes <= READ_AGAIN => {}
             Err(FileError::Replaced { .. }) if !last_try => {}
-            Ok(read) => return store(worker, job, &read),
+            Ok(read) => return store(worker, job, read),
             Err(error) => return fail(worker, &job, &error),
         }
         // It is looked at anew: it may be another file by now.
@@ -90,6 +93,7 @@ pub(super) fn file(worker: &mut Worker<'_>, mut job: FileJob, readers: &AtomicUs
 struct Whole {
     parts: Arc<Parts>,
     bytes: u64,
+    xattrs: Result<Vec<Xattr>, FileError>,
     /// The file is not what it was when it was opened, or was not what it had been when it was looked at.
     changed: bool,
 }
@@ -122,15 +126,15 @@ fn try_file(
     Ok(match after {
         Ok((bytes, after)) => {
             let changed = bytes != opened.size || after != opened || FileState::of_node(&job.node) != opened;
-            Ok(Whole { parts, bytes, changed })
+            Ok(Whole { parts, bytes, xattrs: job.folder.xattrs_of(&job.name, &file), changed })
         }
         Err(error) => Err(FileError::io("read", &job.name, error)),
     })
 }
 
-fn store(worker: &mut Worker<'_>, job: FileJob, read: &Whole) -> Result<(), BackupError> {
+fn store(worker: &mut Worker<'_>, job: FileJob, read: Whole) -> Result<(), BackupError> {
     let (run, mut node) = (worker.run, job.node);
-    match job.folder.xattrs(&job.name) {
+    match read.xattrs {
         Ok(xattrs) => node.xattrs = xattrs,
         Err(error) => run.problems.push(&*run.monitor, &job.path, chain(&error)),
     }
@@ -156,16 +160,30 @@ fn small(
 ) -> Result<std::io::Result<u64>, BackupError> {
     let mut buffer = std::mem::take(&mut worker.buffer);
     buffer.clear();
-    // One byte more than expected, so that the end is seen without another read; a file that grows is seen to have.
-    let limit = expected + 1;
-    let read = file.take(limit).read_to_end(&mut buffer);
-    let result = match read {
+    let result = match read_whole(file, expected, &mut buffer) {
         Err(error) => Ok(Err(error)),
         Ok(_) => cut_whole(worker, &buffer, parts).map(|()| Ok(buffer.len() as u64)),
     };
     worker.run.monitor.advance(1, buffer.len() as u64);
     worker.buffer = buffer;
     result
+}
+
+/// Reads one byte more than expected: a file that grows is seen to have, and one that does not has ended when no more than
+/// that is read at once. One that shrinks is read to its end.
+fn read_whole(file: &mut File, expected: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+    let wanted = usize::try_from(expected).unwrap_or(usize::MAX).saturating_add(1);
+    buffer.reserve(wanted);
+    while buffer.len() < wanted {
+        match rustix::io::read(&*file, spare_capacity(buffer)) {
+            Ok(0) => break,
+            Ok(_) if buffer.len() as u64 == expected => break,
+            Ok(_) | Err(Errno::INTR) => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    buffer.truncate(wanted);
+    Ok(())
 }
 
 fn cut_whole(worker: &mut Worker<'_>, bytes: &[u8], parts: &Arc<Parts>) -> Result<(), BackupError> {

@@ -13,9 +13,10 @@ use std::sync::atomic::Ordering;
 use super::dir::{self, Dir};
 use super::parent::Known;
 use super::read::{self, FileJob};
+use super::share::{Job, Share};
 use super::summary::add;
 use super::target::{Stream, Target, Targets};
-use super::worker::{self, Queues, SharedPack, Worker};
+use super::worker::{self, Batch, Queues, SharedPack, Worker};
 use super::{BackupError, Caches, Mounts, Run};
 use crate::source::files::{CacheTag, FileError, Folder, Listing, Names, Verdict, XattrMode, unchanged};
 use crate::vault::tree::{Node, NodeKind};
@@ -26,6 +27,10 @@ pub(super) fn run(run: &Run, targets: Targets, parent: Option<Id>) -> Result<Id,
     let queues = Queues::new();
     let left = SharedPack::default();
     let workers = worker::count(run.threads);
+    // As many walkers as workers: on a first backup they soon wait for the workers, on an unchanged source it is the other
+    // way round.
+    let share = Share::new(workers.max(1));
+    let names = Arc::new(Names::new());
     let root = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers)
             .map(|_| {
@@ -42,36 +47,30 @@ pub(super) fn run(run: &Run, targets: Targets, parent: Option<Id>) -> Result<Id,
                 })
             })
             .collect();
-        let mut walker = Walker {
-            run,
-            worker: Worker::new(run, None),
-            queues: &queues,
-            inline: workers == 0,
-            stack: Vec::new(),
-            path: Vec::new(),
-            temp: std::env::temp_dir().into(),
-            names: Arc::new(Names::new()),
-        };
-        // The walker's own worker and the queue's sender go here, so that the workers see the end.
-        let walked = walker.walk(targets, parent);
-        if walked.is_err() {
-            run.failed.store(true, Ordering::SeqCst);
-        }
-        let Walker { worker, .. } = walker;
+        let helpers: Vec<_> = (1..workers)
+            .map(|_| {
+                let walker = Walker::new(run, &queues, &share, names.clone(), false);
+                let left = &left;
+                scope.spawn(move || walker.end(left, |walker| walker.help(false)).1)
+            })
+            .collect();
+        let walker = Walker::new(run, &queues, &share, names, workers == 0);
+        let (walked, failed) = walker.end(&left, |walker| {
+            let root = walker.begin(targets, parent)?;
+            walker.walk()?;
+            walker.help(true).map(|()| root)
+        });
+        let helped =
+            helpers.into_iter().map(|helper| helper.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        let mut ended: Vec<Option<BackupError>> = helped.chain([failed]).collect();
         queues.close();
-        let mut ended = vec![worker.finish(&left)];
         for thread in threads {
-            ended.push(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+            ended.push(thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)).err());
         }
-        // One thread's failure makes the others stop, the walker too; the first that is not such an echo is the reason.
-        let (root, stopped) = match walked {
-            Ok(root) => (Some(root), None),
-            Err(error) => (None, Some(error)),
-        };
-        let failures = ended.into_iter().filter_map(Result::err).chain(stopped);
-        match failures.min_by_key(|error| matches!(error, BackupError::Cancelled)) {
+        // One thread's failure makes the others stop; the first that is not such an echo is the reason.
+        match ended.into_iter().flatten().min_by_key(|error| matches!(error, BackupError::Cancelled)) {
             Some(error) => Err(error),
-            None => root.ok_or(BackupError::Cancelled),
+            None => walked.ok_or(BackupError::Cancelled),
         }
     })?;
     if run.stopping() {
@@ -107,9 +106,12 @@ struct Walker<'r> {
     run: &'r Run,
     worker: Worker<'r>,
     queues: &'r Queues,
+    share: &'r Share,
     inline: bool,
     stack: Vec<Frame>,
     path: Vec<u8>,
+    /// Files that were found and not yet handed to the workers.
+    found: Batch,
     temp: Arc<Path>,
     names: Arc<Names>,
 }
@@ -124,8 +126,55 @@ fn entries(run: &Run, folder: Folder) -> Result<(Folder, Entries), FileError> {
     Ok((folder, Entries::Listed(listing, 0)))
 }
 
-impl Walker<'_> {
-    fn walk(&mut self, targets: Targets, parent: Option<Id>) -> Result<Arc<Dir>, BackupError> {
+impl<'r> Walker<'r> {
+    fn new(run: &'r Run, queues: &'r Queues, share: &'r Share, names: Arc<Names>, inline: bool) -> Self {
+        Self {
+            run,
+            worker: Worker::new(run, None),
+            queues,
+            share,
+            inline,
+            stack: Vec::new(),
+            path: Vec::new(),
+            found: Batch::default(),
+            temp: std::env::temp_dir().into(),
+            names,
+        }
+    }
+
+    /// Does all that this walker has to do, and gives up what it holds: what came of it, and why it failed. A failure stops
+    /// everybody.
+    fn end<T>(
+        mut self,
+        left: &SharedPack,
+        walk: impl FnOnce(&mut Self) -> Result<T, BackupError>,
+    ) -> (Option<T>, Option<BackupError>) {
+        let walked = walk(&mut self).and_then(|done| self.hand_over().map(|()| done));
+        let (share, run) = (self.share, self.run);
+        let finished = self.worker.finish(left);
+        match walked.and_then(|done| finished.map(|()| done)) {
+            Ok(done) => (Some(done), None),
+            Err(error) => {
+                run.failed.store(true, Ordering::SeqCst);
+                share.close();
+                (None, Some(error))
+            }
+        }
+    }
+
+    /// Walks what others leave, until there is nothing left. `begun`: this walker has been at work already.
+    fn help(&mut self, mut begun: bool) -> Result<(), BackupError> {
+        loop {
+            // What is found must not wait for this walker to find more.
+            self.hand_over()?;
+            let Some(job) = self.share.next(begun) else { return Ok(()) };
+            begun = true;
+            self.go_into(job)?;
+            self.walk()?;
+        }
+    }
+
+    fn begin(&mut self, targets: Targets, parent: Option<Id>) -> Result<Arc<Dir>, BackupError> {
         let at_root = |source| BackupError::Look { path: PathBuf::from("/"), source };
         let folder = Arc::new(Folder::open("/".as_ref(), self.names.clone()).map_err(at_root)?);
         let before = parent.map_or(dir::Before::New, dir::Before::Tree);
@@ -138,11 +187,27 @@ impl Walker<'_> {
         };
         let node = Node::new("/", NodeKind::Dir);
         self.stack.push(Frame { folder, entries, known, dir: root.clone(), node, path: 0, anchor: 0 });
+        Ok(root)
+    }
+
+    /// Walks what is on the stack, and below.
+    fn walk(&mut self) -> Result<(), BackupError> {
         while let Some(frame) = self.stack.last_mut() {
             if self.run.stopping() {
                 return Err(BackupError::Cancelled);
             }
             self.path.truncate(frame.path);
+            if frame.dir.is_crowded() {
+                // What this walker waits for must not wait for this walker.
+                let dir = frame.dir.clone();
+                self.hand_over()?;
+                match self.share.take_back(&dir) {
+                    Some(job) => self.go_into(job)?,
+                    None => dir.wait_for_room(),
+                }
+                continue;
+            }
+            let frame = self.frame();
             let next = match &mut frame.entries {
                 Entries::Listed(listing, at) => {
                     *at += 1;
@@ -159,7 +224,12 @@ impl Walker<'_> {
                 }
             }
         }
-        Ok(root)
+        Ok(())
+    }
+
+    /// Gives what was found to the workers.
+    fn hand_over(&mut self) -> Result<(), BackupError> {
+        self.queues.send(self.run, &mut self.found)
     }
 
     fn leave(&mut self) -> Result<(), BackupError> {
@@ -203,7 +273,7 @@ impl Walker<'_> {
             }
         }
         match node.kind {
-            NodeKind::Dir => self.enter(&name, node, before.as_ref(), anchor, None),
+            NodeKind::Dir => self.enter(name, node, before.as_ref(), anchor),
             NodeKind::File => self.file(name, node, before),
             // As restic: a socket means nothing without the process that listens on it.
             NodeKind::Socket => Ok(()),
@@ -218,7 +288,7 @@ impl Walker<'_> {
     fn store(&mut self, name: &[u8], mut node: Node, before: Option<&Node>) -> Result<(), BackupError> {
         self.attributes(name, &mut node, before);
         let dir = self.frame().dir.clone();
-        let place = dir.reserve(self.run);
+        let place = dir.reserve();
         dir.complete(&mut self.worker, place, Some(node))
     }
 
@@ -248,51 +318,74 @@ impl Walker<'_> {
             add(&run.counts.files_unmodified, 1);
             add(&run.counts.bytes_total, node.size);
             run.monitor.advance(1, node.size);
-            let place = dir.reserve(run);
+            let place = dir.reserve();
             return dir.complete(&mut self.worker, place, Some(node));
         }
         let known = match before {
             Some(before) if before.kind == NodeKind::File => read::Before::Other,
             Some(_) | None => read::Before::New,
         };
-        let place = dir.reserve(run);
+        let place = dir.reserve();
         let (folder, path) = (self.frame().folder.clone(), self.path.clone());
         let job = FileJob { folder, name, path, node, before: known, dir, place };
         if self.inline {
             return read::file(&mut self.worker, job, &self.queues.readers);
         }
-        self.queues.send(run, job)
+        self.found.add(job);
+        if self.found.is_full() { self.hand_over() } else { Ok(()) }
     }
 
-    /// Goes into a folder. One that is on the way to targets comes open and with what is wanted in it.
+    /// Takes a folder's place in the tree and goes into it, now or later, or leaves that to another walker.
     fn enter(
         &mut self,
-        name: &[u8],
+        name: Vec<u8>,
         mut node: Node,
         before: Option<&Node>,
         anchor: usize,
-        way: Option<(Folder, btree_map::IntoIter<Vec<u8>, Target>)>,
     ) -> Result<(), BackupError> {
-        let run = self.run;
-        if way.is_none() {
-            self.attributes(name, &mut node, before);
+        self.attributes(&name, &mut node, before);
+        let (dir, before) = self.place(before);
+        let (above, path) = (self.frame().folder.clone(), self.path.clone());
+        match self.share.offer(Job { above, name, path, node, before, dir, anchor }) {
+            None => Ok(()),
+            Some(job) => self.go_into(job),
         }
+    }
+
+    /// The next place in the folder on top, for a folder; and the tree that the parent snapshot has for that.
+    fn place(&mut self, before: Option<&Node>) -> (Arc<Dir>, Option<Id>) {
         let tree = before.filter(|before| before.kind == NodeKind::Dir).and_then(|before| before.subtree);
-        let frame = self.frame();
-        let (above, folder, device) = (frame.dir.clone(), frame.folder.clone(), frame.folder.device());
-        let entered = match way {
-            Some((folder, children)) => Ok((folder, Entries::Way(children))),
-            None if run.mounts == Mounts::Stay && node.device_id != device => {
-                folder.open_child(name).map(|folder| (folder, Entries::Way(btree_map::BTreeMap::new().into_iter())))
-            }
-            None => folder.open_child(name).and_then(|folder| entries(run, folder)),
+        let above = self.frame().dir.clone();
+        let place = above.reserve();
+        let known = tree.map_or(dir::Before::New, dir::Before::Tree);
+        (Dir::new(Some((above, place)), &self.path, known, &self.temp), tree)
+    }
+
+    /// Lists a folder and puts it on top of the stack.
+    fn go_into(&mut self, job: Job) -> Result<(), BackupError> {
+        let run = self.run;
+        let Job { above, name, path, node, before, dir, anchor } = job;
+        self.path = path;
+        let entered = if run.mounts == Mounts::Stay && node.device_id != above.device() {
+            let nothing = || Entries::Way(btree_map::BTreeMap::new().into_iter());
+            above.open_child(&name).map(|folder| (folder, nothing()))
+        } else {
+            above.open_child(&name).and_then(|folder| entries(run, folder))
         };
-        let place = above.reserve(run);
-        let before = tree.map_or(dir::Before::New, dir::Before::Tree);
-        let dir = Dir::new(Some((above, place)), &self.path, before, &self.temp);
+        self.entered(entered, node, before, dir, anchor)
+    }
+
+    fn entered(
+        &mut self,
+        entered: Result<(Folder, Entries), FileError>,
+        mut node: Node,
+        before: Option<Id>,
+        dir: Arc<Dir>,
+        anchor: usize,
+    ) -> Result<(), BackupError> {
         match entered {
             Ok((folder, entries)) => {
-                let known = tree.map_or_else(Known::nothing, |tree| Known::open(run, tree, &self.path));
+                let known = before.map_or_else(Known::nothing, |tree| Known::open(self.run, tree, &self.path));
                 let path = self.path.len();
                 self.stack.push(Frame { folder: Arc::new(folder), entries, known, dir, node, path, anchor });
                 Ok(())
@@ -306,6 +399,19 @@ impl Walker<'_> {
         }
     }
 
+    /// Goes into a folder on the way to targets, which is open, and takes what is wanted in it.
+    fn pass(
+        &mut self,
+        folder: Folder,
+        node: Node,
+        before: Option<&Node>,
+        children: btree_map::BTreeMap<Vec<u8>, Target>,
+    ) -> Result<(), BackupError> {
+        let (dir, before) = self.place(before);
+        let anchor = self.path.len();
+        self.entered(Ok((folder, Entries::Way(children.into_iter()))), node, before, dir, anchor)
+    }
+
     fn way(&mut self, name: &[u8], children: btree_map::BTreeMap<Vec<u8>, Target>) -> Result<(), BackupError> {
         let run = self.run;
         let before = self.frame().known.find(run, name);
@@ -316,18 +422,14 @@ impl Walker<'_> {
             Ok((folder, node))
         });
         match opened {
-            Ok((folder, node)) => {
-                let (anchor, way) = (self.path.len(), Some((folder, children.into_iter())));
-                self.enter(name, node, before.as_ref(), anchor, way)
-            }
+            Ok((folder, node)) => self.pass(folder, node, before.as_ref(), children),
             Err(error) => match (leads_to_stream(&children), Folder::open("/".as_ref(), self.names.clone())) {
                 // A stream may be stored where this machine has no folder. The root stands in for it: nothing is
                 // looked up in the folders on a stream's way.
                 (true, Ok(root)) => {
                     let now = run.vault.env().clock.now();
                     let node = Node { mode: 0o700, mtime: now, atime: now, ctime: now, ..ours(name, NodeKind::Dir) };
-                    let (anchor, way) = (self.path.len(), Some((root, children.into_iter())));
-                    self.enter(name, node, before.as_ref(), anchor, way)
+                    self.pass(root, node, before.as_ref(), children)
                 }
                 (_, _) => {
                     self.problem(chain(&error));
@@ -351,7 +453,7 @@ impl Walker<'_> {
         };
         node.content.clear();
         let dir = self.frame().dir.clone();
-        let place = dir.reserve(self.run);
+        let place = dir.reserve();
         let read = read::stream(&mut self.worker, &mut *stream.reader, node, &dir, place)?;
         read.map_err(|error| error.to_string())
             .and_then(|()| (stream.finish)())

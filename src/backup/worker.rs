@@ -14,8 +14,12 @@ use crate::vault::pack::{PackBuilder, PackError, Sealer};
 use crate::vault::tree::{FinishedTree, TreeBody};
 use crate::vault::{BlobKey, BlobType, Id};
 
-/// Files that wait for a worker. Each holds its folder open.
-const FILES_QUEUED: usize = 128;
+/// Files that are handed over together: a worker is woken once for all of them.
+const BATCH: usize = 16;
+/// Bytes that are handed over together, at most, but for the last file's.
+const BATCH_BYTES: u64 = 1 << 20;
+/// Batches that wait for a worker. Each of their files holds its folder open.
+const BATCHES_QUEUED: usize = 8;
 /// Chunks of large files that wait for a worker other than the one that reads the file.
 const CHUNKS_QUEUED: usize = 2;
 
@@ -30,9 +34,31 @@ pub(super) struct ChunkJob {
     pub(super) parts: Arc<Parts>,
 }
 
-/// The queues between the walker and the workers.
+/// What a worker gets at once.
+type Files = Vec<FileJob>;
+
+/// Files that a walker has found.
+#[derive(Default)]
+pub(super) struct Batch {
+    files: Files,
+    bytes: u64,
+}
+
+impl Batch {
+    pub(super) fn add(&mut self, file: FileJob) {
+        self.bytes = self.bytes.saturating_add(file.node.size);
+        self.files.push(file);
+    }
+
+    /// Time to hand it over.
+    pub(super) fn is_full(&self) -> bool {
+        self.files.len() >= BATCH || self.bytes >= BATCH_BYTES
+    }
+}
+
+/// The queues between the walkers and the workers.
 pub(super) struct Queues {
-    pub(super) files: (Mutex<Option<Sender<FileJob>>>, Receiver<FileJob>),
+    pub(super) files: (Mutex<Option<Sender<Files>>>, Receiver<Files>),
     pub(super) chunks: (Sender<ChunkJob>, Receiver<ChunkJob>),
     /// Workers that are reading a large file and may still hand over chunks.
     pub(super) readers: AtomicUsize,
@@ -40,19 +66,22 @@ pub(super) struct Queues {
 
 impl Queues {
     pub(super) fn new() -> Self {
-        let (sender, files) = bounded(FILES_QUEUED);
+        let (sender, files) = bounded(BATCHES_QUEUED);
         Self { files: (Mutex::new(Some(sender)), files), chunks: bounded(CHUNKS_QUEUED), readers: AtomicUsize::new(0) }
     }
 
-    /// Hands a file to the workers; waits for room as long as any of them works.
-    pub(super) fn send(&self, run: &Run, file: FileJob) -> Result<(), BackupError> {
-        let sender = self.files.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let Some(sender) = &*sender else { return Err(BackupError::Cancelled) };
-        let mut file = file;
+    /// Hands files to the workers; waits for room as long as any of them works.
+    pub(super) fn send(&self, run: &Run, batch: &mut Batch) -> Result<(), BackupError> {
+        let mut files = std::mem::take(batch).files;
+        if files.is_empty() {
+            return Ok(());
+        }
+        let sender = self.files.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        let Some(sender) = sender else { return Err(BackupError::Cancelled) };
         loop {
-            match sender.send_timeout(file, Duration::from_millis(100)) {
+            match sender.send_timeout(files, Duration::from_millis(100)) {
                 Ok(()) => return Ok(()),
-                Err(SendTimeoutError::Timeout(back)) if !run.stopping() => file = back,
+                Err(SendTimeoutError::Timeout(back)) if !run.stopping() => files = back,
                 Err(_) => return Err(BackupError::Cancelled),
             }
         }
@@ -89,10 +118,10 @@ impl<'r> Worker<'r> {
         }
     }
 
-    /// Takes files and chunks until the walker is done and no other worker hands over chunks any more.
+    /// Takes files and chunks until the walkers are done and no other worker hands over chunks any more.
     pub(super) fn work(
         &mut self,
-        files: &Receiver<FileJob>,
+        files: &Receiver<Files>,
         chunks: &Receiver<ChunkJob>,
         readers: &AtomicUsize,
     ) -> Result<(), BackupError> {
@@ -104,8 +133,8 @@ impl<'r> Worker<'r> {
             }
             select! {
                 recv(chunks) -> chunk => if let Ok(chunk) = chunk { self.take(chunk)?; },
-                recv(files) -> file => match file {
-                    Ok(file) => read::file(self, file, readers)?,
+                recv(files) -> batch => match batch {
+                    Ok(batch) => self.read(batch, chunks, readers)?,
                     Err(_) => break,
                 },
             }
@@ -114,6 +143,16 @@ impl<'r> Worker<'r> {
             if let Ok(chunk) = chunks.recv_timeout(Duration::from_millis(1)) {
                 self.take(chunk)?;
             }
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, batch: Files, chunks: &Receiver<ChunkJob>, readers: &AtomicUsize) -> Result<(), BackupError> {
+        for file in batch {
+            while let Ok(chunk) = chunks.try_recv() {
+                self.take(chunk)?;
+            }
+            read::file(self, file, readers)?;
         }
         Ok(())
     }

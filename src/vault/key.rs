@@ -5,6 +5,8 @@
 //! the store, so they are capped before memory is spent on them. Which files there are, and which of them may go, is the
 //! business of the open vault.
 
+use std::num::NonZeroUsize;
+
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
 use jiff::Timestamp;
@@ -73,6 +75,8 @@ impl KdfCost {
 const MAX_KDF_MEMORY: u64 = 512 << 20;
 /// The most work that a key file may ask for, as N * r * p; a minute or so.
 const MAX_KDF_WORK: u64 = 1 << 26;
+/// Bytes that scrypt takes for parts that it works on at the same time; one part alone may take more.
+const LANES_MEMORY: u64 = 96 << 20;
 /// Bytes of a salt: stock restic accepts no other length.
 const SALT_LEN: usize = 64;
 
@@ -238,9 +242,26 @@ fn parameters(salt: &[u8], n: u32, r: u32, p: u32) -> Result<Params, KeyError> {
 fn derive(password: &Secret, salt: &[u8], n: u32, r: u32, p: u32) -> Result<MasterKey, KeyError> {
     let parameters = parameters(salt, n, r, p)?;
     let mut derived = Zeroizing::new([0; 64]);
-    scrypt::scrypt(password.expose(), salt, &parameters, &mut *derived)
+    side_by_side(lanes(n, r, p), || scrypt::scrypt(password.expose(), salt, &parameters, &mut *derived))
         .map_err(|_| KeyError::Malformed("scrypt gives no 64 bytes"))?;
     MasterKey::from_derived(&derived).map_err(KeyError::Master)
+}
+
+/// How many of scrypt's `p` independent parts are worked on at the same time. Each takes its own memory, 128 * N * r bytes.
+fn lanes(n: u32, r: u32, p: u32) -> usize {
+    let one = 128 * u64::from(r) * u64::from(n);
+    let fit = usize::try_from(LANES_MEMORY / one.max(1)).unwrap_or(usize::MAX);
+    let processors = std::thread::available_parallelism().map_or(1, NonZeroUsize::get);
+    fit.min(processors).min(p as usize).max(1)
+}
+
+/// Does something that asks rayon for threads on this many threads, and not on one for each processor.
+fn side_by_side<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+    match rayon::ThreadPoolBuilder::new().num_threads(threads).build() {
+        Ok(pool) => pool.install(work),
+        // No thread is to be had: rayon then works on the one that there is.
+        Err(_) => work(),
+    }
 }
 
 fn decode(text: &str) -> Result<Zeroizing<Vec<u8>>, KeyError> {

@@ -4,6 +4,7 @@ use std::fs::File;
 use std::io;
 
 use jiff::Timestamp;
+use rustix::fs::Stat;
 
 use super::node::nanoseconds;
 use crate::vault::tree::{Node, NodeKind, time_from_unix};
@@ -32,13 +33,16 @@ impl FileState {
 
     /// The present state of an open file. Comparing it before and after reading tells a file that changed meanwhile.
     pub fn of_file(file: &File) -> io::Result<Self> {
-        let stat = rustix::fs::fstat(file)?;
-        Ok(Self {
+        Ok(Self::of_stat(&rustix::fs::fstat(file)?))
+    }
+
+    pub(super) fn of_stat(stat: &Stat) -> Self {
+        Self {
             size: u64::try_from(stat.st_size).unwrap_or_default(),
             mtime: time_from_unix(stat.st_mtime, nanoseconds(stat.st_mtime_nsec)),
             ctime: time_from_unix(stat.st_ctime, nanoseconds(stat.st_ctime_nsec)),
             inode: stat.st_ino,
-        })
+        }
     }
 }
 

@@ -126,6 +126,11 @@ impl Folder {
             .map_err(|error| FileError::io("read the extended attributes of", name, error))
     }
 
+    /// The extended attributes of the file `name`, which is open.
+    pub fn xattrs_of(&self, name: &[u8], file: &File) -> Result<Vec<Xattr>, FileError> {
+        xattr::read_open(file.as_fd()).map_err(|error| FileError::io("read the extended attributes of", name, error))
+    }
+
     /// Opens the file `name` for reading. `looked_at` is its node: whatever else has taken its place since is refused,
     /// without waiting for a fifo's writer. Returns the state that it was opened in, to compare with after reading.
     pub fn open_file(&self, name: &[u8], looked_at: &Node) -> Result<(File, FileState), FileError> {
@@ -134,16 +139,13 @@ impl Folder {
             Errno::LOOP | Errno::NXIO => replaced(),
             error => FileError::io("open", name, error),
         })?;
-        let checked = |file: &File| rustix::fs::fstat(file).map(|stat| (stat.st_mode, stat.st_ino, stat.st_dev));
-        let (st_mode, inode, device) =
-            checked(&file).map_err(|error| FileError::io("read the metadata of", name, error))?;
-        if NodeKind::of_st_mode(st_mode) != Some(NodeKind::File)
-            || (inode, device) != (looked_at.inode, looked_at.device_id)
+        let stat = rustix::fs::fstat(&file).map_err(|error| FileError::io("read the metadata of", name, error))?;
+        if NodeKind::of_st_mode(stat.st_mode) != Some(NodeKind::File)
+            || (stat.st_ino, stat.st_dev) != (looked_at.inode, looked_at.device_id)
         {
             return Err(replaced());
         }
-        let state = FileState::of_file(&file).map_err(|error| FileError::io("read the metadata of", name, error))?;
-        Ok((file, state))
+        Ok((file, FileState::of_stat(&stat)))
     }
 
     fn open_regular(&self, name: &[u8]) -> rustix::io::Result<File> {

@@ -8,7 +8,7 @@ use std::ffi::CString;
 use std::os::fd::{AsRawFd, BorrowedFd};
 
 use rustix::buffer::spare_capacity;
-use rustix::fs::{getxattr, lgetxattr, listxattr, llistxattr};
+use rustix::fs::{fgetxattr, flistxattr, getxattr, lgetxattr, listxattr, llistxattr};
 use rustix::io::Errno;
 
 use crate::vault::tree::Xattr;
@@ -44,6 +44,23 @@ pub(super) fn read(folder: BorrowedFd<'_>, of: Of<'_>) -> rustix::io::Result<Vec
         Of::Entry(_) => whole(|buffer| llistxattr(&path, spare_capacity(buffer))),
         Of::Folder => whole(|buffer| listxattr(&path, spare_capacity(buffer))),
     };
+    gather(names, |name| match of {
+        Of::Entry(_) => whole(|buffer| lgetxattr(&path, name, spare_capacity(buffer))),
+        Of::Folder => whole(|buffer| getxattr(&path, name, spare_capacity(buffer))),
+    })
+}
+
+/// All attributes of an open file.
+pub(super) fn read_open(file: BorrowedFd<'_>) -> rustix::io::Result<Vec<Xattr>> {
+    let names = whole(|buffer| flistxattr(file, spare_capacity(buffer)));
+    gather(names, |name| whole(|buffer| fgetxattr(file, name, spare_capacity(buffer))))
+}
+
+/// The value of each name in a list as the system gives it.
+fn gather(
+    names: rustix::io::Result<Vec<u8>>,
+    value: impl Fn(&[u8]) -> rustix::io::Result<Vec<u8>>,
+) -> rustix::io::Result<Vec<Xattr>> {
     let names = match names {
         Ok(names) => names,
         Err(Errno::OPNOTSUPP | Errno::NODATA) => return Ok(Vec::new()),
@@ -51,11 +68,7 @@ pub(super) fn read(folder: BorrowedFd<'_>, of: Of<'_>) -> rustix::io::Result<Vec
     };
     let mut xattrs = Vec::new();
     for name in names.split(|byte| *byte == 0).filter(|name| !name.is_empty()) {
-        let value = match of {
-            Of::Entry(_) => whole(|buffer| lgetxattr(&path, name, spare_capacity(buffer))),
-            Of::Folder => whole(|buffer| getxattr(&path, name, spare_capacity(buffer))),
-        };
-        match value {
+        match value(name) {
             Ok(value) => xattrs.push(Xattr { name: name.to_vec(), value }),
             Err(Errno::NODATA) => {}
             Err(error) => return Err(error),

@@ -1,5 +1,6 @@
 //! Opening blobs: decrypt, decompress, compare with the id.
 
+use std::cell::RefCell;
 use std::io::{self, BufRead, Cursor, Read};
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -23,7 +24,11 @@ pub fn open_blob(
     sealed: &[u8],
     uncompressed: Option<NonZeroU32>,
 ) -> Result<Vec<u8>, PackError> {
-    open(key, &mut DCtx::create(), expect, sealed, uncompressed)
+    thread_local! {
+        /// Making one costs as much as opening a small blob.
+        static CONTEXT: RefCell<DCtx<'static>> = RefCell::new(DCtx::create());
+    }
+    CONTEXT.with_borrow_mut(|context| open(key, context, expect, sealed, uncompressed))
 }
 
 /// Plaintexts beyond this many bytes are verified as they are decompressed, not held.

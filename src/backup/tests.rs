@@ -1,0 +1,91 @@
+//! Many threads make what one makes.
+
+use std::fs;
+use std::os::unix::ffi::OsStrExt;
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
+
+use super::{ParentChoice, Source, Threads};
+use crate::look::locate;
+use crate::monitor::{Cancel, Monitor, Silent};
+use crate::restore::tests::backup_options;
+use crate::vault::tests::vault;
+use crate::vault::{Id, Vault};
+
+/// Folders in folders, some with far more entries than may wait, and with subfolders before, among and behind the files.
+fn make(dir: &Path, depth: usize, seed: &mut u64) {
+    fs::create_dir_all(dir).unwrap();
+    let mut roll = |below: u64| {
+        *seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (*seed >> 33) % below
+    };
+    let files = if roll(3) == 0 { 90 } else { roll(8) };
+    for n in 0..files {
+        fs::write(dir.join(format!("{}{n}", roll(100))), format!("{depth} {n}")).unwrap();
+    }
+    let folders = if depth == 0 { 0 } else { 1 + roll(5) };
+    let names: Vec<String> = (0..folders).map(|n| format!("{}folder{n}", roll(100))).collect();
+    for name in names {
+        make(&dir.join(name), depth - 1, seed);
+    }
+}
+
+async fn tree(vault: &Vault, path: &Path, parent: ParentChoice, threads: Threads) -> (Id, super::Outcome) {
+    let options = super::Options { parent, ..backup_options(threads) };
+    let source = Source::Files(vec![path.to_owned()]);
+    let done = super::run(vault, source, options, Arc::new(Silent), Cancel::default()).await.unwrap();
+    assert_eq!(done.problems, []);
+    // Not from the top: other programs change the folders above meanwhile.
+    let index = vault.load_index(&Silent).await.unwrap();
+    let found = locate(vault, &index, done.written.tree, path.as_os_str().as_bytes()).await.unwrap();
+    (found.folder().unwrap().0, done)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn walkers_that_share_folders_make_the_tree_that_one_makes() {
+    for seed in 0..3 {
+        let source = tempfile::tempdir().unwrap();
+        make(source.path(), 5, &mut { seed });
+        let vault = vault().await;
+        let (alone, first) = tree(&vault, source.path(), ParentChoice::None, Threads::Inline).await;
+        for walkers in [2, 4] {
+            let threads = Threads::Workers(walkers.try_into().unwrap());
+            for parent in [ParentChoice::None, ParentChoice::Latest] {
+                let again = matches!(parent, ParentChoice::Latest);
+                let (shared, done) = tree(&vault, source.path(), parent, threads).await;
+                assert_eq!(shared, alone, "seed {seed}, {walkers} walkers");
+                let (new, old) = (done.summary.files_new, done.summary.files_unmodified);
+                let expected = if again { (0, first.summary.files_new) } else { (first.summary.files_new, 0) };
+                assert_eq!((new, old), expected);
+            }
+        }
+    }
+}
+
+/// Stops the run once so many things were done.
+struct StopAfter(AtomicI64, Cancel);
+
+impl Monitor for StopAfter {
+    fn advance(&self, items: u64, _bytes: u64) {
+        let items = i64::try_from(items).unwrap();
+        if self.0.fetch_sub(items, Ordering::SeqCst) <= items {
+            self.1.cancel();
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_that_is_stopped_leaves_no_walker_waiting() {
+    let source = tempfile::tempdir().unwrap();
+    make(source.path(), 5, &mut 3);
+    let vault = vault().await;
+    for after in [0, 1, 10, 100, 300] {
+        let (cancel, options) = (Cancel::default(), backup_options(Threads::Workers(4.try_into().unwrap())));
+        let (monitor, sources) =
+            (StopAfter(after.into(), cancel.clone()), Source::Files(vec![source.path().to_owned()]));
+        let ended = super::run(&vault, sources, options, Arc::new(monitor), cancel).await;
+        assert!(matches!(ended, Err(super::BackupError::Cancelled)), "{after}: {ended:?}");
+    }
+    assert_eq!(vault.snapshots().await.unwrap().whole.len(), 0);
+}
