@@ -213,7 +213,14 @@ fn a_backup_that_is_killed_ten_times_loses_nothing_and_uploads_nothing_twice() {
         }
         left += scene.locks();
         grown.insert(scene.stored());
-        assert_eq!(scene.snapshots(), snapshots, "no snapshot before all that it needs is there");
+        let new: Vec<String> = scene.snapshots().difference(&snapshots).cloned().collect();
+        if !new.is_empty() {
+            // The kill came between the snapshot and the end. Then all that it needs is there; and once more without it.
+            scene.is_whole(&[]);
+            for new in new {
+                fs::remove_file(scene.vault.join("snapshots").join(new)).unwrap();
+            }
+        }
     }
     assert!(left > 0, "a run that is killed leaves its lock");
     assert!(grown.len() > KILLS / 3, "the kills came all at the same point: {grown:?}");
