@@ -13,7 +13,6 @@ use tokio::task::{JoinError, JoinSet};
 
 use super::ReplicateError;
 use super::gather::Asked;
-use super::job::is_damage;
 use super::lost::Lost;
 use super::run::{Figures, Verify};
 use crate::monitor::{Cancel, Monitor};
@@ -255,7 +254,7 @@ async fn fetch(source: Vault, asked: Arc<Asked>, group: Group<(usize, Want)>) ->
     let bytes = match source.load_pack_range(&group.pack, group.start..group.end).await {
         Ok(bytes) => bytes,
         // The range as a whole cannot be had; single blobs may.
-        Err(error) if is_damage(&error) => Bytes::new(),
+        Err(error) if error.is_damage() => Bytes::new(),
         Err(error) => return Err(ReplicateError::Source(error)),
     };
     let mut fetched = Fetched { opened: Vec::new(), lost: Vec::new(), bytes: bytes.len() as u64 };
@@ -298,7 +297,7 @@ async fn elsewhere(source: &Vault, asked: &Asked, key: BlobKey) -> Result<Result
                     Err(error) => why = format!("{place}: failed to {}", chain(&error)),
                 }
             }
-            Err(error) if is_damage(&error) => why = format!("{place}: failed to {}", chain(&error)),
+            Err(error) if error.is_damage() => why = format!("{place}: failed to {}", chain(&error)),
             Err(error) => return Err(ReplicateError::Source(error)),
         }
     }

@@ -190,6 +190,11 @@ impl VaultError {
         matches!(self, Self::Store(error) if error.kind == StoreErrorKind::NotFound)
     }
 
+    /// Whether the error is about one object, rather than about a store that cannot be reached.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::NoBlob { .. }) || self.is_not_found()
+    }
+
     /// What to do now, in a sentence for a person.
     pub fn hint(&self) -> &'static str {
         match self {
