@@ -2,8 +2,19 @@
 
 use clap::{Args, Subcommand};
 
+const EXAMPLES: &str = "\
+Examples:
+  drctl index rebuild --dry-run            what would be read and replaced
+  drctl index rebuild                      index files are lost or damaged
+  drctl index rebuild --read-all-packs     believe none of them
+
+Packs that a valid index file names are not read again; of the others only the header is. A damaged index file is removed
+once what replaces it was read back. A pack whose header cannot be read is listed, what index files say of it stays, and the
+exit code is 3: heal it with `drctl check --read-data --heal-from COPY`. Nobody else may work in the vault meanwhile.";
+
 /// Rebuild the index of a vault.
 #[derive(Debug, Args)]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Index {
     /// What to do.
     #[command(subcommand)]
@@ -19,15 +30,7 @@ pub(crate) enum Action {
 
 /// Make the index anew from what the packs say that they hold.
 #[derive(Debug, Clone, Args)]
-#[command(after_help = "\
-Examples:
-  drctl index rebuild --dry-run            what would be read and replaced
-  drctl index rebuild                      index files are lost or damaged
-  drctl index rebuild --read-all-packs     believe none of them
-
-Packs that a valid index file names are not read again; of the others only the header is. A damaged index file is removed
-once what replaces it was read back. A pack whose header cannot be read is listed, what index files say of it stays, and the
-exit code is 3: heal it with `drctl check --read-data --heal-from COPY`. Nobody else may work in the vault meanwhile.")]
+#[command(after_help = EXAMPLES)]
 pub(crate) struct Rebuild {
     /// Show what would be done, write nothing
     #[arg(short = 'n', long)]
