@@ -31,6 +31,7 @@ mod keys;
 mod load_index;
 mod open_tree;
 mod opening;
+mod payloads;
 mod rewrite_index;
 mod snapshots;
 
@@ -46,6 +47,7 @@ pub use load_index::LoadedIndex;
 pub use open_tree::TreeSource;
 pub(crate) use opening::off_thread;
 pub use opening::{CacheMode, InitOptions, NewChunker, OpenOptions};
+pub use payloads::{Payload, Payloads};
 pub use rewrite_index::Rewritten;
 pub use snapshots::Snapshots;
 
