@@ -3,28 +3,33 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use drctl::vault::{BlobType, FileType};
 use serde_json::json;
 
+use crate::damage::{HARMS, Harm};
 use crate::support::Numbers;
 use crate::support::compare::assert_same_tree;
-use crate::support::house::House;
+use crate::support::house::{Call, House};
 use crate::support::peers::restic18;
-use crate::support::vaults::{cheap_vault, files};
+use crate::support::vaults::{cheap_vault, files, packs_of};
 
-/// A house with a source, and a vault that holds two backups of it, each with packs and an index file of its own.
+/// A house with a source, a vault that holds two backups of it, each with packs and an index file of its own, and a copy
+/// of that vault under a master key of its own.
 struct Scene {
     house: House,
     source: PathBuf,
     vault: PathBuf,
+    copy: PathBuf,
 }
 
 impl Scene {
     fn new() -> Self {
         let house = House::new();
         let (source, vault) = (house.path("work/source"), cheap_vault(&house.path("vault")));
+        let copy = cheap_vault(&house.path("copy"));
         let mut numbers = Numbers::seeded(7);
         fs::create_dir_all(source.join("old/below")).unwrap();
-        let scene = Self { house, source, vault };
+        let scene = Self { house, source, vault, copy };
         for name in ["old/first", "old/below/second"] {
             fs::write(scene.source.join(name), numbers.bytes(300_000)).unwrap();
         }
@@ -32,7 +37,51 @@ impl Scene {
         fs::create_dir(scene.source.join("new")).unwrap();
         fs::write(scene.source.join("new/third"), numbers.bytes(200_000)).unwrap();
         scene.back_up();
+        let replicate = scene.house.drctl(["replicate", "--all", "--from"]).arg(&scene.vault).arg("--to");
+        replicate.arg(&scene.copy).ok();
         scene
+    }
+
+    /// The objects in a folder of the vault, oldest first, as paths in it.
+    fn objects(&self, folder: &str) -> Vec<PathBuf> {
+        let mut all: Vec<PathBuf> =
+            files(&self.vault.join(folder)).into_keys().map(|name| Path::new(folder).join(name)).collect();
+        all.sort_by_key(|object| fs::metadata(self.vault.join(object)).unwrap().modified().unwrap());
+        all
+    }
+
+    /// The packs that hold blobs of this kind, oldest first.
+    fn packs(&self, kind: BlobType) -> Vec<PathBuf> {
+        let of: Vec<String> = packs_of(&self.vault, kind).iter().map(ToString::to_string).collect();
+        let mut all = self.objects(FileType::Pack.folder());
+        all.retain(|pack| of.iter().any(|id| pack.ends_with(id)));
+        all
+    }
+
+    /// A vault of the same objects, to be damaged.
+    fn twin(&self) -> PathBuf {
+        let twin = self.house.path("twin");
+        let _ = fs::remove_dir_all(&twin);
+        self.house.call("cp").args(["-a", "--"]).arg(&self.vault).arg(&twin).ok();
+        twin
+    }
+
+    fn heal(&self, vault: &Path) -> Call {
+        self.house.drctl(["check", "--read-data", "--vault"]).arg(vault).arg("--heal-from").arg(&self.copy)
+    }
+
+    /// Each harm to `object` is healed from the copy.
+    fn heals(&self, harms: &[Harm], object: &Path, other: &Path) {
+        for harm in harms {
+            let twin = self.twin();
+            harm.apply(&twin.join(object), &twin.join(other));
+            let what = format!("{harm:?} of {}", object.display());
+            let done = self.heal(&twin).arg("--json").run();
+            assert_eq!(done.code, Some(0), "{what}: {done}");
+            let document = done.json();
+            assert_eq!((&document["damage"], &document["healed"]["not_found"]), (&json!([]), &json!([])), "{what}");
+            self.is_whole(&twin, &what);
+        }
     }
 
     fn back_up(&self) {
@@ -84,4 +133,100 @@ fn stock_restic_is_content_with_a_rebuilt_index() {
     fs::write(&cut, &bytes[..bytes.len() - 1]).unwrap();
     let partial = rebuild(&[]).ends(3);
     assert!(partial.text().contains(packs[0].file_name().unwrap().to_str().unwrap()), "{partial}");
+}
+
+#[test]
+fn damaged_data_packs_are_healed_from_a_copy() {
+    let scene = Scene::new();
+    let packs = scene.packs(BlobType::Data);
+    scene.heals(&HARMS, &packs[0], &packs[1]);
+}
+
+#[test]
+fn damaged_tree_packs_are_healed_from_a_copy() {
+    let scene = Scene::new();
+    let packs = scene.packs(BlobType::Tree);
+    scene.heals(&HARMS, &packs[0], &packs[1]);
+}
+
+#[test]
+fn damaged_index_files_are_healed() {
+    let scene = Scene::new();
+    let indexes = scene.objects(FileType::Index.folder());
+    scene.heals(&HARMS, &indexes[0], &indexes[1]);
+}
+
+/// Its record vouches for what became of it: `latest` still finds it.
+#[test]
+fn damaged_snapshots_are_healed_from_a_copy_and_stay_the_latest() {
+    let scene = Scene::new();
+    let snapshots = scene.objects(FileType::Snapshot.folder());
+    // One that is gone may have been forgotten.
+    let harms: Vec<Harm> = HARMS.into_iter().filter(|harm| *harm != Harm::Remove).collect();
+    scene.heals(&harms, &snapshots[1], &snapshots[0]);
+    let listed = scene.house.drctl(["snapshots", "--json", "--vault"]).arg(scene.house.path("twin")).ok().json();
+    let listed = listed.as_array().or_else(|| listed["snapshots"].as_array()).unwrap().clone();
+    let originals: Vec<&str> = listed.iter().filter_map(|it| it["original"].as_str()).collect();
+    assert_eq!(listed.len(), 2, "{listed:?}");
+    assert!(originals.iter().any(|id| snapshots[1].ends_with(id)), "{listed:?}");
+}
+
+#[test]
+fn a_copy_with_a_key_of_its_own_heals_and_what_was_done_is_told() {
+    let scene = Scene::new();
+    let key = scene.house.path("copy.key");
+    fs::write(&key, "the key of the copy").unwrap();
+    scene.house.call("chmod").arg("600").arg(&key).ok();
+    scene.house.drctl(["init", "--vault", "./other", "--key-file"]).arg(&key).ok();
+    let replicate = scene.house.drctl(["replicate", "--all", "--to", "./other", "--from"]).arg(&scene.vault);
+    replicate.arg("--to-key-file").arg(&key).ok();
+    let pack = &scene.packs(BlobType::Data)[0];
+    Harm::FlipMiddle.apply(&scene.vault.join(pack), Path::new(""));
+    let heal = || {
+        let call = scene.house.drctl(["check", "--read-data", "--heal-from", "./other", "--vault"]).arg(&scene.vault);
+        call.arg("--heal-from-key-file")
+    };
+    heal().arg(scene.house.path("nowhere")).ends(2);
+    let done = heal().arg(&key).ok();
+    for told in [&pack.file_name().unwrap().to_str().unwrap()[..8], "from the other vault", "no damage found"] {
+        assert!(done.text().contains(told), "{told}: {done}");
+    }
+    scene.is_whole(&scene.vault, "healed");
+    scene.house.drctl(["check", "--heal-from", "./other", "--vault"]).arg(&scene.vault).ends(2);
+    let itself = scene.house.drctl(["check", "--read-data", "--vault"]).arg(&scene.vault).arg("--heal-from");
+    itself.arg(&scene.vault).ends(2);
+}
+
+#[test]
+fn what_is_damaged_in_the_vault_and_its_copy_is_named_and_left_alone() {
+    let scene = Scene::new();
+    let pack = &scene.packs(BlobType::Data)[0];
+    Harm::FlipMiddle.apply(&scene.vault.join(pack), Path::new(""));
+    for theirs in files(&scene.copy.join("data")).into_keys() {
+        Harm::FlipMiddle.apply(&scene.copy.join("data").join(theirs), Path::new(""));
+    }
+    let stored = |vault: &Path| -> Vec<(PathBuf, Vec<u8>)> {
+        let folders = [FileType::Pack, FileType::Index, FileType::Snapshot].map(|kind| vault.join(kind.folder()));
+        let all = folders.iter().flat_map(|folder| files(folder).into_keys().map(|name| folder.join(name)));
+        all.map(|path| (path.clone(), fs::read(&path).unwrap())).collect()
+    };
+    let before = (stored(&scene.vault), stored(&scene.copy));
+    let left = scene.heal(&scene.vault).ends(1);
+    assert!(left.text().contains(pack.file_name().unwrap().to_str().unwrap()), "{left}");
+    assert!(left.text().contains("not found: data") && left.text().contains("DAMAGED"), "{left}");
+    assert!((stored(&scene.vault), stored(&scene.copy)) == before, "nothing was overwritten");
+}
+
+#[test]
+fn unchanged_files_heal_what_was_made_of_them() {
+    let scene = Scene::new();
+    let packs = scene.packs(BlobType::Data);
+    for harm in [Harm::FlipMiddle, Harm::Remove] {
+        let twin = scene.twin();
+        harm.apply(&twin.join(&packs[0]), Path::new(""));
+        let call = scene.house.drctl(["check", "--read-data", "--heal-from-source", "--json", "--vault"]).arg(&twin);
+        let done = call.ok().json();
+        assert!(done["healed"]["blobs_from_source"].as_u64().unwrap() > 0, "{done}");
+        scene.is_whole(&twin, "healed from files");
+    }
 }

@@ -23,6 +23,7 @@ mod escape;
 mod exit;
 mod find;
 mod forget;
+mod heal;
 mod hints;
 mod index;
 mod init;

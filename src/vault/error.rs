@@ -217,13 +217,20 @@ impl VaultError {
             Self::Damaged { object, .. } if object.starts_with(super::layout::FileType::Lock.folder()) => {
                 "make sure that nobody works in the vault, then remove the lock with `drctl unlock --all`"
             }
-            Self::Damaged { .. } => "run `drctl check` to see what it hits, and heal from a copy of the vault",
+            Self::Damaged { object, .. } if object.starts_with(super::layout::FileType::Index.folder()) => {
+                "make the index anew from what the packs hold, with `drctl index rebuild`"
+            }
+            Self::Damaged { .. } => {
+                "run `drctl check` to see what it hits; `drctl check --read-data --heal-from COPY` heals it"
+            }
             Self::NoSuchSnapshot { .. } => "list them with `drctl snapshots`",
             Self::AmbiguousSnapshot { .. } => "give more digits of the id; `drctl snapshots` lists them",
             Self::KeyInUse(_) => "open the vault with another key to remove this one",
             Self::LastKey(_) => "add another key first with `drctl key add`",
             Self::NoSuchKey(_) => "list them with `drctl key list`",
-            Self::NoBlob { .. } => "run `drctl check` to see what it hits, and heal from a copy of the vault",
+            Self::NoBlob { .. } => {
+                "run `drctl check` to see what it hits; `drctl check --read-data --heal-from COPY` heals it"
+            }
             Self::Index(_) => "look at the cause; free memory or disk space if that is it",
             Self::MakeKey(_) | Self::Seal(_) => "this should not happen: report it",
             Self::Store(error) => error.kind.hint(),

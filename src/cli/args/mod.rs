@@ -90,7 +90,7 @@ pub(crate) enum Command {
     Backup(backup::Backup),
     /// Restore a snapshot, or a part of it.
     Restore(restore::Restore),
-    /// Check that a vault is whole.
+    /// Check that a vault is whole, and heal what is damaged.
     Check(check::Check),
     /// Rebuild the index of a vault.
     Index(index::Index),

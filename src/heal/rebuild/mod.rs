@@ -10,3 +10,4 @@ mod run;
 mod tests;
 
 pub use run::{Mode, Options, Outcome, RebuildError, Unreadable, run};
+pub(super) use run::{Scope, rebuild_locked};

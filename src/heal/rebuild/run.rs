@@ -24,6 +24,15 @@ pub enum Mode {
     Write,
 }
 
+/// What is set right.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(in crate::heal) enum Scope {
+    /// All, or nothing in a rehearsal.
+    All(Mode),
+    /// Packs that no index names are named, and damaged index files replaced. What index files say of damaged packs stays.
+    Unnamed,
+}
+
 /// How to rebuild.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
@@ -100,16 +109,16 @@ pub async fn run(
         Mode::Write => LockKind::Exclusive,
     };
     let lock = vault.lock(kind, options.retry_lock).await?;
-    let outcome = rebuild_locked(vault, options.trust, options.mode, monitor, cancel, &lock).await;
+    let outcome = rebuild_locked(vault, options.trust, Scope::All(options.mode), monitor, cancel, &lock).await;
     lock.release().await;
     outcome
 }
 
 /// The same for who holds the lock already.
-async fn rebuild_locked(
+pub(in crate::heal) async fn rebuild_locked(
     vault: &Vault,
     trust: Trust,
-    mode: Mode,
+    scope: Scope,
     monitor: &dyn Monitor,
     cancel: &Cancel,
     lock: &LockGuard,
@@ -121,7 +130,15 @@ async fn rebuild_locked(
     let damaged = still_damaged(vault, loaded.damaged).await?;
     let listed = vault.list(FileType::Pack).await?;
     let named = loaded.index.packs().map(|pack| (pack.id, pack.size));
-    let plan = plan::rebuild(named, &listed, trust);
+    let mut plan = plan::rebuild(named, &listed, trust);
+    let mode = match scope {
+        Scope::All(mode) => mode,
+        Scope::Unnamed => {
+            plan.read.retain(|it| it.reason == Reason::Unnamed);
+            plan.gone.clear();
+            Mode::Write
+        }
+    };
 
     let mut outcome = Outcome { packs: listed.len() as u64, lost_packs: plan.gone.clone(), ..Outcome::default() };
     outcome.damaged_files = damaged;

@@ -7,8 +7,9 @@ use super::plan::Trust;
 use super::{Mode, Options, Outcome, run};
 use crate::backup::Threads;
 use crate::check::{self, Lock, ReadData};
+use crate::heal::testing::{FAILURES, KINDS, fault, faulty, flip};
 use crate::monitor::{Cancel, Silent};
-use crate::restore::tests::back_up;
+use crate::restore::tests::{back_up, noise};
 use crate::vault::tests::vault;
 use crate::vault::{FileType, Id, Vault, layout};
 
@@ -24,12 +25,6 @@ async fn scene() -> Vault {
     vault
 }
 
-fn noise(len: usize, seed: u64) -> Vec<u8> {
-    let mut out = vec![0; len];
-    crate::clock::Random::fill(&crate::clock::Seeded::new(seed), &mut out);
-    out
-}
-
 async fn rebuild(vault: &Vault, trust: Trust, mode: Mode) -> Outcome {
     let options = Options { trust, mode, retry_lock: Duration::ZERO };
     run(vault, options, &Silent, &Cancel::default()).await.unwrap()
@@ -43,13 +38,6 @@ async fn is_whole(vault: &Vault) -> bool {
     let options = check::Options { read_data: ReadData::All, lock: Lock::None };
     let report = check::run(vault, options, std::sync::Arc::new(Silent), Cancel::default()).await.unwrap();
     report.damage.is_empty() && report.orphan_packs == 0
-}
-
-async fn break_byte(vault: &Vault, key: &str, at: usize) {
-    let mut bytes = vault.store().get(key).await.unwrap().to_vec();
-    let at = at.min(bytes.len() - 1);
-    bytes[at] ^= 1;
-    vault.store().put(key, bytes.into()).await.unwrap();
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -73,7 +61,7 @@ async fn a_lost_index_is_rebuilt_from_the_headers_of_packs() {
 async fn a_damaged_index_file_is_replaced_and_what_others_name_is_not_read_again() {
     let vault = scene().await;
     let bad = ids(&vault, FileType::Index).await.into_iter().min().unwrap();
-    break_byte(&vault, &layout::index(&bad), 40).await;
+    flip(&vault, &layout::index(&bad), 40).await;
     let done = rebuild(&vault, Trust::Valid, Mode::Write).await;
     assert_eq!((done.packs, done.headers_read, done.damaged_files.clone()), (4, 2, vec![bad]));
     assert_eq!((done.files_written, done.files_removed), (1, 1));
@@ -110,13 +98,12 @@ async fn a_pack_that_is_gone_or_cannot_be_read_is_listed_and_what_is_known_of_it
     }
 }
 
-/// Each request fails once, before or after it took effect; the next rebuild ends whole, and no blob is ever in no index
+/// Each request fails, once or from then on, before or after it took effect; the next rebuild ends whole, and no blob is ever in no index
 /// that was in one.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_rebuild_that_fails_anywhere_is_made_good_by_the_next() {
-    use crate::heal::testing::{KINDS, faulty, nth_fault};
     for on in KINDS {
-        for effect in [crate::store::fault::Effect::Fail, crate::store::fault::Effect::LoseAnswer] {
+        for (when, effect) in FAILURES {
             for nth in 1.. {
                 let (faults, vault) = faulty().await;
                 let source = tempfile::tempdir().unwrap();
@@ -125,9 +112,9 @@ async fn a_rebuild_that_fails_anywhere_is_made_good_by_the_next() {
                     back_up(&vault, source.path(), Threads::Inline).await;
                 }
                 let bad = ids(&vault, FileType::Index).await.into_iter().min().unwrap();
-                break_byte(&vault, &layout::index(&bad), 40).await;
+                flip(&vault, &layout::index(&bad), 40).await;
                 faults.reset_counts();
-                faults.plan(nth_fault(on, nth, effect));
+                faults.plan(fault(on, when(nth), effect));
                 let options = Options { trust: Trust::Nothing, mode: Mode::Write, retry_lock: Duration::ZERO };
                 let first = run(&vault, options, &Silent, &Cancel::default()).await;
                 let over = faults.count(on).operations < nth;
