@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use drctl::vault::{BlobType, FileType};
 use serde_json::json;
@@ -10,6 +11,7 @@ use crate::damage::{HARMS, Harm};
 use crate::support::Numbers;
 use crate::support::compare::assert_same_tree;
 use crate::support::house::{Call, House};
+use crate::support::kill::{Killed, kill9_at_random};
 use crate::support::peers::restic18;
 use crate::support::vaults::{cheap_vault, files, packs_of};
 
@@ -229,4 +231,42 @@ fn unchanged_files_heal_what_was_made_of_them() {
         assert!(done["healed"]["blobs_from_source"].as_u64().unwrap() > 0, "{done}");
         scene.is_whole(&twin, "healed from files");
     }
+}
+
+#[test]
+fn a_heal_that_is_killed_loses_nothing_and_the_next_ends_whole() {
+    let scene = Scene::new();
+    let mut numbers = Numbers::seeded(8);
+    for n in 0..8 {
+        fs::write(scene.source.join(format!("large {n}")), numbers.bytes(6 << 20)).unwrap();
+    }
+    scene.back_up();
+    let replicate = scene.house.drctl(["replicate", "--all", "--from"]).arg(&scene.vault).arg("--to");
+    replicate.arg(&scene.copy).ok();
+    for pack in scene.packs(BlobType::Data) {
+        Harm::FlipMiddle.apply(&scene.vault.join(pack), Path::new(""));
+    }
+    let objects = || files(&scene.vault.join(FileType::Pack.folder())).len();
+    let mut killed = 0;
+    for _ in 0..20 {
+        let before = objects();
+        let mut child = scene.heal(&scene.vault).spawn();
+        // Until it writes.
+        while objects() == before && child.try_wait().unwrap().is_none() {
+            std::thread::sleep(Duration::from_millis(2));
+        }
+        match kill9_at_random(&mut child, Duration::from_millis(60), &mut numbers) {
+            Killed::After(_) => killed += 1,
+            Killed::TooLate(code) => {
+                assert_eq!(code, Some(0));
+                break;
+            }
+        }
+        if killed == 3 {
+            break;
+        }
+    }
+    assert!(killed > 0, "it was over before it could be killed");
+    scene.heal(&scene.vault).ok();
+    scene.is_whole(&scene.vault, "killed");
 }
