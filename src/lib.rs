@@ -17,6 +17,7 @@ pub mod vault;
 // data plane
 pub mod backup;
 pub mod check;
+pub mod heal;
 pub mod look;
 pub mod prune;
 pub mod restore;

@@ -10,6 +10,7 @@ mod damage;
 mod docs;
 mod drill;
 mod fuzz_replay;
+mod heal;
 mod interop;
 mod kill;
 mod memory;

@@ -15,7 +15,7 @@ use crate::support::vaults::{cheap_vault, files, open, packs_of, wait};
 
 /// What is done to an object.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Harm {
+pub(crate) enum Harm {
     FlipFirst,
     FlipMiddle,
     FlipLast,
@@ -26,11 +26,11 @@ enum Harm {
     Swap,
 }
 
-const HARMS: [Harm; 7] =
+pub(crate) const HARMS: [Harm; 7] =
     [Harm::FlipFirst, Harm::FlipMiddle, Harm::FlipLast, Harm::Truncate, Harm::Empty, Harm::Remove, Harm::Swap];
 
 impl Harm {
-    fn apply(self, object: &Path, other: &Path) {
+    pub(crate) fn apply(self, object: &Path, other: &Path) {
         let mut bytes = fs::read(object).unwrap();
         let len = bytes.len();
         match self {

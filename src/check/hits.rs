@@ -19,7 +19,7 @@ pub const LISTED: usize = 100;
 pub(super) async fn locate(
     vault: &Vault,
     index: &Index,
-    snapshots: &[SnapshotFile],
+    snapshots: &[&SnapshotFile],
     found: &mut Found,
     monitor: &Arc<dyn Monitor>,
 ) {

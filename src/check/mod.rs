@@ -15,7 +15,9 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use self::reach::Reached;
 use crate::monitor::{Cancel, Monitor};
+use crate::vault::index::Index;
 use crate::vault::lock::LockKind;
 use crate::vault::snapshot::SnapshotFile;
 use crate::vault::{BlobKey, FileType, Id, Vault, VaultError, chain};
@@ -157,6 +159,64 @@ async fn run_locked(
     monitor: Arc<dyn Monitor>,
     cancel: Cancel,
 ) -> Result<Report, CheckError> {
+    let look = Look { read_data, known: &BadPacks::new(), also: &[] };
+    Ok(examine(vault, look, monitor, cancel).await?.report)
+}
+
+/// Packs that are damaged or missing, by id.
+pub type BadPacks = BTreeMap<Id, BadPack>;
+
+/// A damaged pack that an index names.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct BadPack {
+    /// What is wrong with it.
+    pub why: String,
+    /// The blobs that cannot be read from it: all of them when it is missing, or was not read.
+    pub broken: HashSet<BlobKey>,
+    /// Whether it is damaged for certain.
+    pub certainty: Certainty,
+}
+
+/// What is known of a pack that could not be verified.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Certainty {
+    /// It is gone, or not what it was.
+    Damaged,
+    /// The store did not let it be read: it may be whole.
+    Unread,
+}
+
+/// How closely to look, for who looks again after mending something.
+#[derive(Debug)]
+pub(crate) struct Look<'a> {
+    /// Which packs are read.
+    pub(crate) read_data: ReadData,
+    /// What earlier reading found of packs that are still named. They are not read again.
+    pub(crate) known: &'a BadPacks,
+    /// Snapshots in the place of damaged ones: what they need is looked at as well.
+    pub(crate) also: &'a [SnapshotFile],
+}
+
+/// What a check saw, for who mends it.
+#[derive(Debug)]
+pub(crate) struct Examined {
+    pub(crate) report: Report,
+    pub(crate) index: Index,
+    pub(crate) packs: BadPacks,
+    /// Snapshots that can be read.
+    pub(crate) snapshots: Vec<SnapshotFile>,
+    /// Snapshots that cannot.
+    pub(crate) lost_snapshots: Vec<Id>,
+    pub(crate) reached: Reached,
+}
+
+/// Checks under the caller's lock, if there is one.
+pub(crate) async fn examine(
+    vault: &Vault,
+    look: Look<'_>,
+    monitor: Arc<dyn Monitor>,
+    cancel: Cancel,
+) -> Result<Examined, CheckError> {
     let clock = vault.env().clock.clone();
     let begun = clock.boot();
     let mut found = Found::default();
@@ -181,17 +241,19 @@ async fn run_locked(
             damage.snapshots.push(*id);
         }
     }
+    let walked: Vec<&SnapshotFile> = snapshots.whole.iter().chain(look.also).collect();
 
     monitor.stage("packs");
     let stored = vault.list(FileType::Pack).await?;
-    let compared = packs::compare(&index, &stored);
+    let mut compared = packs::compare(&index, &stored);
+    found.take_known(look.known, &mut compared);
     for id in &compared.missing {
-        found.pack(&index, *id, "it is missing".to_owned(), None);
+        found.pack(*id, "it is missing".to_owned(), None, Certainty::Damaged);
     }
     for (id, _, why) in &compared.resized {
         // Which of its blobs are still there is only known once they are read.
-        match read_data {
-            ReadData::None => found.pack(&index, *id, why.clone(), None),
+        match look.read_data {
+            ReadData::None => found.pack(*id, why.clone(), None, Certainty::Damaged),
             ReadData::All | ReadData::Share { .. } | ReadData::Part { .. } | ReadData::Bytes(_) => {
                 found.object(Object::Pack, *id, why.clone());
             }
@@ -199,7 +261,7 @@ async fn run_locked(
     }
 
     monitor.stage("trees");
-    let roots: Vec<Id> = snapshots.whole.iter().map(|file| file.snapshot.tree).collect();
+    let roots: Vec<Id> = walked.iter().map(|file| file.snapshot.tree).collect();
     let reached = {
         let (vault, index, monitor, cancel) = (vault.clone(), index.clone(), monitor.clone(), cancel.clone());
         let handle = tokio::runtime::Handle::current();
@@ -215,25 +277,27 @@ async fn run_locked(
     }
 
     let mut read = packs::Read::default();
-    if read_data != ReadData::None {
+    if look.read_data != ReadData::None {
         monitor.stage("data");
         let sound: Vec<(Id, u64)> = stored.iter().filter(|(id, _)| compared.sound.contains(id)).copied().collect();
-        let mut chosen = packs::choose(sound, read_data, &*vault.env().random);
+        let mut chosen = packs::choose(sound, look.read_data, &*vault.env().random);
         chosen.extend(compared.resized.iter().map(|(id, size, _)| (*id, *size)));
         read = packs::read(vault, &index, chosen, &monitor, &cancel).await?;
         for (id, damaged) in std::mem::take(&mut read.damaged) {
-            found.pack(&index, id, damaged.why, damaged.blobs);
+            found.pack(id, damaged.why, damaged.blobs, damaged.certainty);
         }
     }
     if cancel.is_cancelled() {
         return Err(CheckError::Cancelled);
     }
 
+    found.judge_packs(&index);
     if !found.blobs.is_empty() {
         monitor.stage("files hit");
-        hits::locate(vault, &index, &snapshots.whole, &mut found, &monitor).await;
+        hits::locate(vault, &index, &walked, &mut found, &monitor).await;
     }
-    Ok(Report {
+    let bad = std::mem::take(&mut found.packs);
+    let report = Report {
         damage: found.into_damage(),
         orphan_packs: compared.orphans,
         snapshots: (snapshots.whole.len() + snapshots.damaged.len()) as u64,
@@ -242,13 +306,18 @@ async fn run_locked(
         packs_read: read.packs,
         bytes_read: read.bytes,
         millis: u64::try_from((clock.boot() - begun).as_millis()).unwrap_or(u64::MAX),
-    })
+    };
+    let lost_snapshots = snapshots.damaged.iter().map(|(id, _)| *id).collect();
+    Ok(Examined { report, index, packs: bad, snapshots: snapshots.whole, lost_snapshots, reached })
 }
 
 /// Damage so far, and the blobs whose files are still to be located.
 #[derive(Debug, Default)]
 struct Found {
     damage: BTreeMap<(Object, Id), Damage>,
+    packs: BadPacks,
+    /// Those of them of which all blobs may be damaged.
+    unknown: HashSet<Id>,
     /// For each damaged blob, the objects whose damage it is.
     blobs: std::collections::HashMap<BlobKey, Vec<(Object, Id)>>,
 }
@@ -265,14 +334,43 @@ impl Found {
     }
 
     /// A damaged pack: all its blobs are, or only these.
-    fn pack(&mut self, index: &crate::vault::index::Index, id: Id, why: String, blobs: Option<HashSet<BlobKey>>) {
-        self.object(Object::Pack, id, why);
-        let all = || index.iter().filter(|(_, located)| located.pack == id).map(|(key, _)| key).collect();
-        for key in blobs.unwrap_or_else(all) {
-            // A blob that also lies in another pack is not lost.
-            let elsewhere = index.get_all(key).iter().any(|located| located.pack != id);
-            if !elsewhere {
-                self.blobs.entry(key).or_default().push((Object::Pack, id));
+    fn pack(&mut self, id: Id, why: String, blobs: Option<HashSet<BlobKey>>, certainty: Certainty) {
+        self.object(Object::Pack, id, why.clone());
+        if blobs.is_none() {
+            self.unknown.insert(id);
+        }
+        self.packs.insert(id, BadPack { why, broken: blobs.unwrap_or_default(), certainty });
+    }
+
+    /// Takes over what earlier reading found of packs that are still named.
+    fn take_known(&mut self, known: &BadPacks, compared: &mut packs::Compared) {
+        for (id, bad) in known {
+            let is_this = |pack: &Id| pack == id;
+            let resized = compared.resized.iter().any(|(pack, _, _)| is_this(pack));
+            if compared.sound.remove(id) || resized || compared.missing.iter().any(is_this) {
+                compared.resized.retain(|(pack, _, _)| !is_this(pack));
+                compared.missing.retain(|pack| !is_this(pack));
+                self.pack(*id, bad.why.clone(), Some(bad.broken.clone()), bad.certainty);
+            }
+        }
+    }
+
+    /// Once all damaged packs are known: which blobs are damaged in every place where they lie.
+    fn judge_packs(&mut self, index: &Index) {
+        if !self.unknown.is_empty() {
+            for (key, at) in index.iter().filter(|(_, at)| self.unknown.contains(&at.pack)) {
+                if let Some(bad) = self.packs.get_mut(&at.pack) {
+                    bad.broken.insert(key);
+                }
+            }
+        }
+        for (id, bad) in &self.packs {
+            for key in &bad.broken {
+                // A blob that is whole in another pack is not lost.
+                let is_broken = |pack: &Id| self.packs.get(pack).is_some_and(|bad| bad.broken.contains(key));
+                if index.get_all(*key).iter().all(|at| is_broken(&at.pack)) {
+                    self.blobs.entry(*key).or_default().push((Object::Pack, *id));
+                }
             }
         }
     }

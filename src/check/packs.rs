@@ -7,7 +7,7 @@ use bytes::{Bytes, BytesMut};
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 
-use super::{CheckError, ReadData};
+use super::{Certainty, CheckError, ReadData};
 use crate::clock::Random;
 use crate::monitor::{Cancel, Monitor};
 use crate::vault::index::Index;
@@ -94,6 +94,7 @@ pub(super) struct Damaged {
     pub(super) why: String,
     /// The blobs that are damaged; none: all may be.
     pub(super) blobs: Option<HashSet<BlobKey>>,
+    pub(super) certainty: Certainty,
 }
 
 /// What reading packs found.
@@ -131,7 +132,10 @@ pub(super) async fn read(
                     let done = tokio::task::spawn_blocking(verify).await;
                     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
                 }
-                Err(error) => Some(Damaged { why: chain(&error), blobs: None }),
+                Err(error) => {
+                    let certainty = if error.is_damage() { Certainty::Damaged } else { Certainty::Unread };
+                    Some(Damaged { why: chain(&error), blobs: None, certainty })
+                }
             };
             monitor.advance(1, size);
             Ok((id, size, damaged))
@@ -195,7 +199,7 @@ fn verify(vault: &Vault, index: &Index, id: Id, bytes: Bytes, blobs: u32) -> Opt
     if more > 0 {
         why.push(format!("and {more} more"));
     }
-    Some(Damaged { why: why.join("; "), blobs: Some(broken) })
+    Some(Damaged { why: why.join("; "), blobs: Some(broken), certainty: Certainty::Damaged })
 }
 
 /// What the index says is in a pack. Goes through all of it: for packs that are damaged.

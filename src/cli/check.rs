@@ -1,4 +1,4 @@
-//! `drctl check`: whether the vault is whole.
+//! `drctl check`: whether the vault is whole. With `--heal-from` and `--heal-from-source`, see `heal.rs`.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,6 +15,7 @@ use super::exit::Exit;
 use super::output::Paint;
 use super::secret::Purpose;
 use crate::check::{self, CheckError, Lock, Options, ReadData, Report};
+use crate::heal::Healed;
 use crate::monitor::Monitor;
 use crate::record::{Draft, Recorder, Status, Work};
 use crate::service::verify::{self, Found, Records, proven};
@@ -24,6 +25,9 @@ use crate::vault::{Id, VaultError};
 
 /// Runs the command. Damage ends it with exit code 1.
 pub(crate) async fn run(args: Check, context: &Context) -> Result<Exit, Failure> {
+    if args.heals() {
+        return Box::pin(super::heal::run(args, context)).await;
+    }
     let target = context.target()?;
     // A proof comes from the vault itself, not from a local copy.
     let vault = if args.read_data {
@@ -61,16 +65,18 @@ pub(crate) async fn run(args: Check, context: &Context) -> Result<Exit, Failure>
         context.record(&target, &vault, |recorder| account(found, started, recorder)).await;
     }
     let whole = report.damage.is_empty() && records.flaws.is_empty();
-    show(&Checked { report, records }, context)?;
+    show(&Checked { report, records, healed: None }, context)?;
     Ok(if whole { Exit::Done } else { Exit::Failed })
 }
 
-/// What is printed: what the vault's check found, and what is wrong with its records.
+/// What is printed: what the vault's check found, what is wrong with its records, and what was mended.
 #[derive(Serialize)]
-struct Checked {
+pub(super) struct Checked {
     #[serde(flatten)]
-    report: Report,
-    records: Records,
+    pub(super) report: Report,
+    pub(super) records: Records,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(super) healed: Option<Healed>,
 }
 
 /// Whether the check proves something that is recorded. Without a lock a prune may disturb it, and credentials that take
@@ -79,7 +85,7 @@ fn read_back(args: &Check) -> bool {
     args.read_data && !args.no_lock
 }
 
-fn account(found: Found, started: Timestamp, recorder: &Recorder) -> Draft {
+pub(super) fn account(found: Found, started: Timestamp, recorder: &Recorder) -> Draft {
     let whole = found.damaged == 0;
     Draft {
         id: recorder.run_id(),
@@ -101,9 +107,12 @@ fn account(found: Found, started: Timestamp, recorder: &Recorder) -> Draft {
     }
 }
 
-fn show(checked: &Checked, context: &Context) -> Result<(), Failure> {
-    let Checked { report, records } = checked;
+pub(super) fn show(checked: &Checked, context: &Context) -> Result<(), Failure> {
+    let Checked { report, records, healed } = checked;
     context.out.result(checked, |out| {
+        if let Some(healed) = healed {
+            super::heal::show(healed, context.out, out)?;
+        }
         for damage in &report.damage {
             let object = format!("{:?}", damage.object).to_lowercase();
             writeln!(
@@ -160,7 +169,7 @@ fn show(checked: &Checked, context: &Context) -> Result<(), Failure> {
             0 if records.flaws.is_empty() => writeln!(out, "no damage found"),
             0 => writeln!(out, "DAMAGED RECORDS: what was backed up is whole, what is known of it is not"),
             count => {
-                writeln!(out, "DAMAGED: {count} objects. Do not prune; restore what is hit from a copy of this vault")
+                writeln!(out, "DAMAGED: {count} objects. Do not prune; heal from a copy: `drctl check --read-data --heal-from COPY`")
             }
         }
     })

@@ -23,7 +23,9 @@ mod escape;
 mod exit;
 mod find;
 mod forget;
+mod heal;
 mod hints;
+mod index;
 mod init;
 mod key;
 mod log;
@@ -142,6 +144,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
         Command::Backup(args) => Box::pin(backup::run(args, context)).await,
         Command::Restore(args) => Box::pin(restore::run(args, context)).await,
         Command::Check(args) => Box::pin(check::run(args, context)).await,
+        Command::Index(args) => Box::pin(index::run(args, context)).await,
         Command::Replicate(args) => Box::pin(replicate::run(args, context)).await,
         Command::Forget(args) => Box::pin(forget::run(args, context)).await,
         Command::Prune(args) => Box::pin(prune::run(args, context)).await,

@@ -15,7 +15,6 @@ use tokio::task::JoinSet;
 use super::PruneError;
 use super::decision::{PrunePlan, Repacked};
 use super::plan::{Entries, Needed};
-use super::run::write_index;
 use crate::monitor::{Cancel, Monitor};
 use crate::vault::index::PackContents;
 use crate::vault::index_file::BLOBS_PER_FILE;
@@ -183,7 +182,7 @@ impl Packer {
             self.stored(stored)?;
         }
         if self.unnamed.iter().map(|pack| pack.blobs.len()).sum::<usize>() >= BLOBS_PER_FILE {
-            write_index(&self.vault, &mut self.unnamed).await?;
+            self.vault.save_indexes(&mut self.unnamed).await?;
         }
         let vault = self.vault.clone();
         self.uploads.spawn(async move {
@@ -212,7 +211,7 @@ impl Packer {
         while let Some(stored) = self.uploads.join_next().await {
             self.stored(stored)?;
         }
-        write_index(&self.vault, &mut self.unnamed).await?;
+        self.vault.save_indexes(&mut self.unnamed).await?;
         Ok(self.written)
     }
 }

@@ -15,8 +15,7 @@ use super::repack;
 use crate::check::reach::{self, Reached};
 use crate::monitor::{Cancel, Monitor};
 use crate::units::ByteSize;
-use crate::vault::index::{Index, PackContents};
-use crate::vault::index_file::{BLOBS_PER_FILE, IndexFile};
+use crate::vault::index::Index;
 use crate::vault::lock::{LockGuard, LockKind};
 use crate::vault::{BlobKey, FileType, Id, Located, Vault, VaultError};
 
@@ -129,7 +128,8 @@ async fn run_locked(
             .chain(plan.repack.iter().map(|repacked| repacked.pack))
             .chain(plan.forget.iter().copied())
             .collect();
-        rewrite_index(vault, &gone, monitor).await?;
+        monitor.stage("index");
+        vault.rewrite_index(&gone, &HashSet::new(), &**monitor).await?;
         lock.check()?;
         monitor.stage("delete packs");
         let there: Vec<Id> =
@@ -203,50 +203,4 @@ async fn decide(vault: &Vault, marks: &Marks, max_unused: MaxUnused) -> Result<P
     let listed: Vec<(Id, ByteSize)> =
         vault.list(FileType::Pack).await?.into_iter().map(|(id, size)| (id, ByteSize(size))).collect();
     Ok(plan::prune(marks, &listed, marks, max_unused)?)
-}
-
-/// Replaces the index files that name packs which go. One old file is in memory at a time.
-///
-/// So are those in which rustic keeps account of such a pack: its check takes the pack for lost otherwise. Its other
-/// marks in that file are dropped with it; what was marked is in no index, and goes now, or was taken into use again.
-async fn rewrite_index(vault: &Vault, gone: &HashSet<Id>, monitor: &Arc<dyn Monitor>) -> Result<(), PruneError> {
-    monitor.stage("index");
-    let files = vault.list(FileType::Index).await?;
-    monitor.total(files.len() as u64, 0);
-    let (mut waiting, mut replaced) = (Vec::new(), Vec::new());
-    for (id, _) in files {
-        let IndexFile { packs, marked } = vault.load_index_file(&id).await?;
-        let before = packs.len();
-        let kept: Vec<PackContents> = packs.into_iter().filter(|pack| !gone.contains(&pack.id)).collect();
-        if kept.len() < before || marked.iter().any(|pack| gone.contains(pack)) {
-            waiting.extend(kept);
-            replaced.push(id);
-            if waiting.iter().map(|pack| pack.blobs.len()).sum::<usize>() >= BLOBS_PER_FILE {
-                write_index(vault, &mut waiting).await?;
-            }
-        }
-        monitor.advance(1, 0);
-    }
-    write_index(vault, &mut waiting).await?;
-    // Only now: until all new files are there, the old ones name everything that is needed.
-    for id in replaced {
-        vault.remove(FileType::Index, &id).await?;
-    }
-    Ok(())
-}
-
-pub(super) async fn write_index(vault: &Vault, waiting: &mut Vec<PackContents>) -> Result<(), PruneError> {
-    let mut rest = waiting.as_slice();
-    while !rest.is_empty() {
-        let (mut blobs, mut count) = (0, 0);
-        while count < rest.len() && (count == 0 || blobs + rest[count].blobs.len() <= BLOBS_PER_FILE) {
-            blobs += rest[count].blobs.len();
-            count += 1;
-        }
-        let (file, after) = rest.split_at(count);
-        vault.save_index(file).await?;
-        rest = after;
-    }
-    waiting.clear();
-    Ok(())
 }

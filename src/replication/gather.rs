@@ -4,7 +4,6 @@ use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use super::ReplicateError;
-use super::job::is_damage;
 use super::lost::Lost;
 use super::ship::Want;
 use crate::vault::index::Index;
@@ -62,7 +61,7 @@ pub(super) struct Trees {
 pub(super) async fn read(source: Vault, asked: Arc<Asked>, tree: Id) -> Result<Trees, ReplicateError> {
     let nodes = match source.open_tree(&asked.from, &tree).await {
         Ok(nodes) => nodes,
-        Err(error) if is_damage(&error) => {
+        Err(error) if error.is_damage() => {
             return Ok(Trees { lost: Lost::from([(BlobKey::tree(tree), chain(&error))]), ..Trees::default() });
         }
         Err(error) => return Err(ReplicateError::Source(error)),

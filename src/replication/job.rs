@@ -15,7 +15,7 @@ use crate::monitor::{Cancel, Monitor};
 use crate::vault::index::Index;
 use crate::vault::lock::LockGuard;
 use crate::vault::snapshot::Snapshot;
-use crate::vault::{BlobKey, FileType, Id, Vault, VaultError, chain};
+use crate::vault::{BlobKey, FileType, Id, Vault, chain};
 
 /// Trees read at the same time.
 const TREES: usize = 16;
@@ -70,7 +70,7 @@ impl<'a> Job<'a> {
     ) -> Result<Judgement, ReplicateError> {
         let snapshot = match self.source.snapshot(&origin.id).await {
             Ok(snapshot) => snapshot,
-            Err(error) if is_damage(&error) => return Ok(damaged(origin, chain(&error), 0, Vec::new())),
+            Err(error) if error.is_damage() => return Ok(damaged(origin, chain(&error), 0, Vec::new())),
             Err(error) => return Err(ReplicateError::Source(error)),
         };
         let (met, lost) = self.ship(snapshot.tree).await?;
@@ -138,9 +138,4 @@ impl<'a> Job<'a> {
 
 fn damaged(origin: &Origin, why: String, blobs_lost: u64, paths: Vec<String>) -> Judgement {
     Judgement::Damaged(NotCopied { origin: origin.id, time: origin.time, why, blobs_lost, paths })
-}
-
-/// Whether the error is about one object, rather than about a store that cannot be reached.
-pub(super) fn is_damage(error: &VaultError) -> bool {
-    matches!(error, VaultError::Damaged { .. } | VaultError::NoBlob { .. }) || error.is_not_found()
 }

@@ -3,24 +3,21 @@
 //! Memory is bounded by a few ranges on this side and a budget of bytes on the other, whatever is shipped.
 
 use std::collections::HashMap;
-use std::num::NonZeroU32;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
 use tokio::sync::Semaphore;
 use tokio::task::{JoinError, JoinSet};
 
 use super::ReplicateError;
 use super::gather::Asked;
-use super::job::is_damage;
 use super::lost::Lost;
 use super::run::{Figures, Verify};
 use crate::monitor::{Cancel, Monitor};
 use crate::vault::index::PackContents;
-use crate::vault::pack::{FinishedPack, Opener, PackBuilder, PackError, Sealer};
+use crate::vault::pack::{FinishedPack, PackBuilder, PackError, Sealer};
 use crate::vault::ranges::{self, Group};
-use crate::vault::{BlobKey, BlobType, FileType, Located, Vault, VaultError, chain, layout, off_thread};
+use crate::vault::{BlobKey, BlobType, FileType, Located, Payload, Vault, VaultError, layout, off_thread};
 
 /// Ranges fetched at the same time.
 const FETCHES: usize = 4;
@@ -38,13 +35,6 @@ pub(super) struct Want {
     pub(super) at: Located,
 }
 
-/// A blob out of the source's seal, verified and still compressed.
-struct Opened {
-    key: BlobKey,
-    payload: Vec<u8>,
-    uncompressed: Option<NonZeroU32>,
-}
-
 /// Fills packs of both types.
 struct Packer {
     sealer: Sealer,
@@ -54,12 +44,12 @@ struct Packer {
 
 impl Packer {
     /// Seals blobs and returns the packs that they filled.
-    fn add(&mut self, blobs: &[Opened]) -> Result<Vec<FinishedPack>, PackError> {
+    fn add(&mut self, blobs: &[Payload]) -> Result<Vec<FinishedPack>, PackError> {
         let mut full = Vec::new();
         for blob in blobs {
             let kind = blob.key.kind;
             let pack = self.open.entry(kind).or_insert_with(|| PackBuilder::new(kind));
-            pack.add_payload(&mut self.sealer, blob.key.id, &blob.payload, blob.uncompressed)?;
+            pack.add_payload(&mut self.sealer, blob.key.id, &blob.bytes, blob.uncompressed)?;
             if pack.is_full(self.pack_size)
                 && let Some(pack) = self.open.remove(&kind)
             {
@@ -130,9 +120,12 @@ impl Shipping {
         self.asked_for.1 += wanted.iter().map(|want| u64::from(want.at.length)).sum::<u64>();
         self.monitor.total(self.asked_for.0, self.asked_for.1);
         let (source, asked) = (self.source.clone(), self.asked.clone());
-        let fetches = groups(wanted).into_iter().map(|group| fetch(source.clone(), asked.clone(), group));
+        let fetches = groups(wanted).into_iter().map(|group| {
+            let (source, asked) = (source.clone(), asked.clone());
+            async move { source.payloads(&asked.from, group, |(_, want)| (want.key, want.at)).await }
+        });
         let mut fetches = std::pin::pin!(stream::iter(fetches).buffered(FETCHES));
-        while let Some(fetched) = fetches.try_next().await? {
+        while let Some(fetched) = fetches.try_next().await.map_err(ReplicateError::Source)? {
             if self.cancel.is_cancelled() {
                 self.settle().await?;
                 return Err(ReplicateError::Cancelled);
@@ -242,65 +235,4 @@ fn groups(wanted: Vec<Want>) -> Vec<Group<(usize, Want)>> {
     let mut groups = ranges::coalesce(sorted, |(_, want)| want.at);
     groups.sort_by_key(|group| group.items.iter().map(|(turn, _)| *turn).min());
     groups
-}
-
-struct Fetched {
-    opened: Vec<Opened>,
-    lost: Vec<(BlobKey, String)>,
-    bytes: u64,
-}
-
-/// Fetches a range and opens what is wanted of it. What does not open is looked for in every other place that has it.
-async fn fetch(source: Vault, asked: Arc<Asked>, group: Group<(usize, Want)>) -> Result<Fetched, ReplicateError> {
-    let bytes = match source.load_pack_range(&group.pack, group.start..group.end).await {
-        Ok(bytes) => bytes,
-        // The range as a whole cannot be had; single blobs may.
-        Err(error) if is_damage(&error) => Bytes::new(),
-        Err(error) => return Err(ReplicateError::Source(error)),
-    };
-    let mut fetched = Fetched { opened: Vec::new(), lost: Vec::new(), bytes: bytes.len() as u64 };
-    let key = source.key().clone();
-    let open = move || {
-        let mut opener = Opener::new(key);
-        let (mut opened, mut missing) = (Vec::with_capacity(group.items.len()), Vec::new());
-        for (_, Want { key, at }) in &group.items {
-            let sealed = group.sealed(&bytes, at);
-            match sealed.map(|sealed| opener.open_payload(&key.id, sealed, at.uncompressed)) {
-                Some(Ok(payload)) => opened.push(Opened { key: *key, payload, uncompressed: at.uncompressed }),
-                Some(Err(_)) | None => missing.push(*key),
-            }
-        }
-        (opened, missing)
-    };
-    let (opened, missing) = off_thread(open).await;
-    fetched.opened = opened;
-    for key in missing {
-        match elsewhere(&source, &asked, key).await? {
-            Ok(opened) => fetched.opened.push(opened),
-            Err(why) => fetched.lost.push((key, why)),
-        }
-    }
-    Ok(fetched)
-}
-
-/// Tries every place of the blob, alone.
-async fn elsewhere(source: &Vault, asked: &Asked, key: BlobKey) -> Result<Result<Opened, String>, ReplicateError> {
-    let mut why = "no index names it".to_owned();
-    for at in asked.from.get_all(key) {
-        let start = u64::from(at.offset);
-        let place = format!("pack {}", at.pack.short());
-        match source.load_pack_range(&at.pack, start..start + u64::from(at.length)).await {
-            Ok(sealed) => {
-                let master = source.key().clone();
-                let open = move || Opener::new(master).open_payload(&key.id, &sealed, at.uncompressed);
-                match off_thread(open).await {
-                    Ok(payload) => return Ok(Ok(Opened { key, payload, uncompressed: at.uncompressed })),
-                    Err(error) => why = format!("{place}: failed to {}", chain(&error)),
-                }
-            }
-            Err(error) if is_damage(&error) => why = format!("{place}: failed to {}", chain(&error)),
-            Err(error) => return Err(ReplicateError::Source(error)),
-        }
-    }
-    Ok(Err(why))
 }

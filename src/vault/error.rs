@@ -190,6 +190,11 @@ impl VaultError {
         matches!(self, Self::Store(error) if error.kind == StoreErrorKind::NotFound)
     }
 
+    /// Whether the error is about one object, rather than about a store that cannot be reached.
+    pub fn is_damage(&self) -> bool {
+        matches!(self, Self::Damaged { .. } | Self::NoBlob { .. }) || self.is_not_found()
+    }
+
     /// What to do now, in a sentence for a person.
     pub fn hint(&self) -> &'static str {
         match self {
@@ -212,13 +217,20 @@ impl VaultError {
             Self::Damaged { object, .. } if object.starts_with(super::layout::FileType::Lock.folder()) => {
                 "make sure that nobody works in the vault, then remove the lock with `drctl unlock --all`"
             }
-            Self::Damaged { .. } => "run `drctl check` to see what it hits, and heal from a copy of the vault",
+            Self::Damaged { object, .. } if object.starts_with(super::layout::FileType::Index.folder()) => {
+                "make the index anew from what the packs hold, with `drctl index rebuild`"
+            }
+            Self::Damaged { .. } => {
+                "run `drctl check` to see what it hits; `drctl check --read-data --heal-from COPY` heals it"
+            }
             Self::NoSuchSnapshot { .. } => "list them with `drctl snapshots`",
             Self::AmbiguousSnapshot { .. } => "give more digits of the id; `drctl snapshots` lists them",
             Self::KeyInUse(_) => "open the vault with another key to remove this one",
             Self::LastKey(_) => "add another key first with `drctl key add`",
             Self::NoSuchKey(_) => "list them with `drctl key list`",
-            Self::NoBlob { .. } => "run `drctl check` to see what it hits, and heal from a copy of the vault",
+            Self::NoBlob { .. } => {
+                "run `drctl check` to see what it hits; `drctl check --read-data --heal-from COPY` heals it"
+            }
             Self::Index(_) => "look at the cause; free memory or disk space if that is it",
             Self::MakeKey(_) | Self::Seal(_) => "this should not happen: report it",
             Self::Store(error) => error.kind.hint(),

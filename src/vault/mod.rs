@@ -31,6 +31,8 @@ mod keys;
 mod load_index;
 mod open_tree;
 mod opening;
+mod payloads;
+mod rewrite_index;
 mod snapshots;
 
 pub use blob::{BlobKey, BlobType, Located};
@@ -45,6 +47,8 @@ pub use load_index::LoadedIndex;
 pub use open_tree::TreeSource;
 pub(crate) use opening::off_thread;
 pub use opening::{CacheMode, InitOptions, NewChunker, OpenOptions};
+pub use payloads::{Payload, Payloads};
+pub use rewrite_index::Rewritten;
 pub use snapshots::Snapshots;
 
 /// Where runs of zeros are cut, in bytes: short enough for stock restic to restore them as holes.

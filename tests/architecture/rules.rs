@@ -63,7 +63,7 @@ pub(crate) fn check(sources: &[Source]) -> Vec<Violation> {
 const LAYERS: [(&str, &[&str]); 7] = [
     ("ground", &["units", "objective", "clock", "monitor", "config"]),
     ("storage", &["store", "vault"]),
-    ("the data plane", &["source", "backup", "restore", "look", "check", "prune", "journal"]),
+    ("the data plane", &["source", "backup", "restore", "look", "check", "prune", "heal", "journal"]),
     ("memory", &["catalog", "record", "audit"]),
     ("the control plane", &["schedule", "retention", "replication", "runbook", "drill", "fleet", "notify", "cost"]),
     ("the service", &["service"]),

@@ -1,12 +1,13 @@
 //! `drctl check`
 
+use std::path::PathBuf;
 use std::str::FromStr;
 
 use clap::Args;
 
 use crate::units::ByteSize;
 
-/// Check that a vault is whole.
+/// Check that a vault is whole, and heal what is damaged.
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Examples:
@@ -14,7 +15,13 @@ Examples:
   drctl check --read-data                     also reads back and verifies every byte
   drctl check --read-data-subset 5%           a random part of the packs
   drctl check --read-data-subset 3/7          the third of seven parts: a part a day reads all in a week
-  drctl check --read-data-subset 20GiB")]
+  drctl check --read-data-subset 20GiB
+  drctl check --read-data --heal-from /mnt/copy --heal-from-key-file ~/copy.key     replaces what is damaged
+  drctl check --read-data --heal-from dr --heal-from-source     from a vault in drctl.toml, and from unchanged files
+
+To heal, nobody else may work in the vault. What is fetched is verified before it is stored, what was stored is read back
+before anything damaged goes, and what is damaged everywhere stays as it is, and listed. The exit code is 0 when nothing
+damaged is left.")]
 pub(crate) struct Check {
     /// Read back and verify every byte
     #[arg(long, conflicts_with = "read_data_subset")]
@@ -25,6 +32,28 @@ pub(crate) struct Check {
     /// Take no lock, so that read-only credentials will do; a prune meanwhile looks like damage
     #[arg(long)]
     pub(crate) no_lock: bool,
+    /// Replace what is damaged by what this vault has of it
+    #[arg(long, value_name = "URL|NAME", requires = "read_data", conflicts_with = "no_lock")]
+    pub(crate) heal_from: Option<String>,
+    /// Read the password of the vault to heal from in this file [otherwise as for any vault: DRCTL_KEY_FILE, DRCTL_KEY]
+    #[arg(long, value_name = "FILE", conflicts_with = "heal_from_password_command", requires = "heal_from")]
+    pub(crate) heal_from_key_file: Option<PathBuf>,
+    /// Take the first line that this program prints as the password of the vault to heal from
+    #[arg(long, value_name = "COMMAND", requires = "heal_from")]
+    pub(crate) heal_from_password_command: Option<String>,
+    /// Take the credentials for the vault to heal from out of this profile of the AWS configuration
+    #[arg(long, value_name = "NAME", requires = "heal_from")]
+    pub(crate) heal_from_aws_profile: Option<String>,
+    /// Replace what is damaged by what files of this host still hold that were not changed since
+    #[arg(long, requires = "read_data", conflicts_with = "no_lock")]
+    pub(crate) heal_from_source: bool,
+}
+
+impl Check {
+    /// Whether damage is to be mended.
+    pub(crate) fn heals(&self) -> bool {
+        self.heal_from.is_some() || self.heal_from_source
+    }
 }
 
 /// A part of the packs.

@@ -14,6 +14,7 @@ pub(crate) mod dump;
 pub(crate) mod find;
 pub(crate) mod forget;
 pub(crate) mod global;
+pub(crate) mod index;
 pub(crate) mod init;
 pub(crate) mod key;
 pub(crate) mod ls;
@@ -89,8 +90,10 @@ pub(crate) enum Command {
     Backup(backup::Backup),
     /// Restore a snapshot, or a part of it.
     Restore(restore::Restore),
-    /// Check that a vault is whole.
+    /// Check that a vault is whole, and heal what is damaged.
     Check(check::Check),
+    /// Rebuild the index of a vault.
+    Index(index::Index),
     /// Copy snapshots to another vault.
     Replicate(replicate::Replicate),
     /// Remove snapshots.
