@@ -9,6 +9,7 @@ mod cli;
 mod damage;
 mod docs;
 mod drill;
+mod faults;
 mod fuzz_replay;
 mod heal;
 mod interop;

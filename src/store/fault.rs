@@ -5,6 +5,7 @@
 
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -27,6 +28,8 @@ pub enum Operation {
     List,
     /// A removal, counted for each object.
     Delete,
+    /// Any of these.
+    Any,
 }
 
 /// What goes wrong.
@@ -42,8 +45,12 @@ pub enum Effect {
     LoseAnswer,
     /// It takes no effect and no answer ever comes.
     Hang,
-    /// Only the first so many bytes are written or read, and all seems well.
+    /// Only the first so many bytes of a body are written or read, and all seems well.
     Truncate(u64),
+    /// As if the object had only its first so many bytes: an answer that is too short and whole in itself.
+    Shrink(u64),
+    /// It takes effect so much later.
+    Delay(Duration),
 }
 
 /// Which of the matching operations are hit. Counted from 1, from when the fault is planned.
@@ -89,6 +96,7 @@ struct State {
     counts: [Count; 4],
     /// Each with how many operations it has matched.
     faults: Vec<(Fault, u64)>,
+    hits: u64,
 }
 
 impl FaultStore {
@@ -109,7 +117,19 @@ impl FaultStore {
 
     /// What was asked so far.
     pub fn count(&self, operation: Operation) -> Count {
-        self.state().counts[operation as usize]
+        let counts = self.state().counts;
+        match operation {
+            Operation::Any => counts.iter().fold(Count::default(), |sum, count| Count {
+                operations: sum.operations + count.operations,
+                bytes: sum.bytes + count.bytes,
+            }),
+            one => counts[one as usize],
+        }
+    }
+
+    /// How many operations a fault has hit so far. One that has no effect on what it hits counts as well.
+    pub fn hits(&self) -> u64 {
+        self.state().hits
     }
 
     /// Starts counting from nought.
@@ -130,7 +150,8 @@ impl FaultStore {
         count.bytes += bytes;
         let mut effect = None;
         for (fault, matched) in &mut state.faults {
-            if fault.on == operation && key.as_ref().starts_with(&fault.prefix) {
+            let meant = fault.on == operation || fault.on == Operation::Any;
+            if meant && key.as_ref().starts_with(&fault.prefix) {
                 *matched += 1;
                 let hit = match fault.when {
                     When::Nth(n) => *matched == n,
@@ -141,6 +162,7 @@ impl FaultStore {
                 }
             }
         }
+        state.hits += u64::from(effect.is_some());
         effect
     }
 
@@ -156,7 +178,11 @@ async fn before(effect: Option<Effect>, key: &Path) -> Result<()> {
         Some(Effect::Full) => Err(broken(io::ErrorKind::StorageFull)),
         Some(Effect::Deny) => Err(Error::PermissionDenied { path: key.to_string(), source: "denied by a test".into() }),
         Some(Effect::Hang) => std::future::pending().await,
-        Some(Effect::LoseAnswer | Effect::Truncate(_)) | None => Ok(()),
+        Some(Effect::Delay(span)) => {
+            tokio::time::sleep(span).await;
+            Ok(())
+        }
+        Some(Effect::LoseAnswer | Effect::Truncate(_) | Effect::Shrink(_)) | None => Ok(()),
     }
 }
 
@@ -173,7 +199,9 @@ fn broken(kind: io::ErrorKind) -> Error {
 
 fn cut(body: Bytes, effect: Option<Effect>) -> Bytes {
     match effect {
-        Some(Effect::Truncate(keep)) => body.slice(..body.len().min(usize::try_from(keep).unwrap_or(usize::MAX))),
+        Some(Effect::Truncate(keep) | Effect::Shrink(keep)) => {
+            body.slice(..body.len().min(usize::try_from(keep).unwrap_or(usize::MAX)))
+        }
         _ => body,
     }
 }
@@ -190,7 +218,7 @@ impl ObjectStore for FaultStore {
         let effect = self.meet(Operation::Put, location, payload.content_length() as u64);
         before(effect, location).await?;
         let payload = match effect {
-            Some(Effect::Truncate(_)) => cut(payload.into(), effect).into(),
+            Some(Effect::Truncate(_) | Effect::Shrink(_)) => cut(payload.into(), effect).into(),
             _ => payload,
         };
         let result = self.inner.put_opts(location, payload, opts).await?;
@@ -208,14 +236,21 @@ impl ObjectStore for FaultStore {
         before(effect, location).await?;
         let mut result = self.inner.get_opts(location, options).await?;
         after(effect)?;
+        if let (true, Some(Effect::Shrink(keep))) = (head, effect) {
+            result.meta.size = result.meta.size.min(keep);
+        }
         if head {
             return Ok(result);
         }
         self.received(result.range.end - result.range.start);
-        if let Some(Effect::Truncate(_)) = effect {
-            let (meta, range) = (result.meta.clone(), result.range.clone());
+        if let Some(Effect::Truncate(_) | Effect::Shrink(_)) = effect {
+            let (mut meta, mut range) = (result.meta.clone(), result.range.clone());
             let (attributes, extensions) = (result.attributes.clone(), result.extensions.clone());
             let body = cut(result.bytes().await?, effect);
+            if let Some(Effect::Shrink(keep)) = effect {
+                meta.size = meta.size.min(keep);
+                range.end = range.start + body.len() as u64;
+            }
             let payload = GetResultPayload::Stream(futures::stream::iter([Ok(body)]).boxed());
             result = GetResult { payload, meta, range, attributes, extensions };
         }
@@ -345,6 +380,29 @@ mod tests {
         faults.plan(fault(Operation::Put, "", When::Nth(1), Effect::Truncate(4)));
         store.put("torn", "0123456789".into()).await.unwrap();
         assert_eq!(store.get("torn").await.unwrap(), "0123");
+    }
+
+    #[tokio::test]
+    async fn a_short_answer_that_is_whole_in_itself_shows_in_its_length_alone() {
+        let (faults, store) = faulty();
+        store.put("k", "0123456789".into()).await.unwrap();
+        faults.plan(fault(Operation::Get, "", When::From(1), Effect::Shrink(0)));
+        assert_eq!(store.get("k").await.unwrap(), "");
+        assert_eq!(store.get_range("k", 2..8).await.unwrap_err().kind, StoreErrorKind::Truncated);
+        assert_eq!(store.size("k").await.unwrap(), Some(0));
+        assert_eq!((faults.hits(), faults.count(Operation::Any).operations), (3, 4));
+    }
+
+    #[tokio::test]
+    async fn any_operation_is_hit_and_a_delayed_one_takes_effect() {
+        let (faults, store) = faulty();
+        faults.plan(fault(Operation::Any, "", When::Nth(2), Effect::Fail));
+        faults.plan(fault(Operation::Any, "", When::From(3), Effect::Delay(Duration::from_millis(1))));
+        store.put("k", "x".into()).await.unwrap();
+        assert_eq!(store.list("").await.unwrap_err().kind, StoreErrorKind::Unreachable);
+        assert_eq!(store.get("k").await.unwrap(), "x");
+        store.delete("k").await.unwrap();
+        assert_eq!((store.list("").await.unwrap(), faults.hits()), (vec![], 4));
     }
 
     #[tokio::test]

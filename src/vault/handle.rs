@@ -1,7 +1,7 @@
 //! An open vault: its objects, one by one.
 
-use std::collections::{HashMap, HashSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
@@ -39,6 +39,8 @@ pub(super) struct Inner {
     /// Snapshots that this process has read: none ever changes under its id. Only used where there is a cache, so that what
     /// is to be read from the store is.
     pub(super) read: Mutex<HashMap<Id, Snapshot>>,
+    /// Locks of ours that nobody holds any more and that could not be removed yet.
+    pub(super) given_up: Mutex<BTreeSet<Id>>,
 }
 
 impl Vault {
@@ -105,6 +107,10 @@ impl Vault {
         self.0.cache.as_ref()
     }
 
+    pub(super) fn given_up_locks(&self) -> MutexGuard<'_, BTreeSet<Id>> {
+        self.0.given_up.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// A snapshot that was read before.
     pub(super) fn recall(&self, id: &Id) -> Option<Snapshot> {
         self.cache()?;
@@ -163,15 +169,20 @@ impl Vault {
     /// Stores an object and returns its id: JSON, sealed, or a key file or a pack as it is. Durable when it returns.
     pub async fn save(&self, kind: FileType, content: &[u8]) -> Result<Id, VaultError> {
         self.writable()?;
+        let (id, bytes) = self.seal(kind, content)?;
+        self.0.store.put(&layout::object(kind, &id), bytes).await?;
+        Ok(id)
+    }
+
+    /// An object as it will be stored, and the id that it will have.
+    pub(super) fn seal(&self, kind: FileType, content: &[u8]) -> Result<(Id, Bytes), VaultError> {
         let bytes = match kind {
             FileType::Key | FileType::Pack => content.to_vec(),
             FileType::Index | FileType::Snapshot | FileType::Lock => {
                 unpacked::seal(&self.0.key, &*self.0.env.random, content).map_err(VaultError::seal)?
             }
         };
-        let id = Id::of(&bytes);
-        self.0.store.put(&layout::object(kind, &id), bytes.into()).await?;
-        Ok(id)
+        Ok((Id::of(&bytes), bytes.into()))
     }
 
     /// Removes an object. One that is gone already is fine.

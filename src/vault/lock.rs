@@ -3,7 +3,8 @@
 //! A writer holds a shared lock, whoever deletes or rewrites an exclusive one. To take one: list, write, wait (where listings
 //! may be behind), list again, and give way when another's conflicts. A holder writes a new lock file every five minutes and removes the old;
 //! one that could not for 22.5 minutes must stop, because others may take its lock for dead after 30. A crash leaves a
-//! lock file: the next run on the same host removes it once its process is gone, `unlock` removes it on any host.
+//! lock file: the next run on the same host removes it once its process is gone, `unlock` removes it on any host. What a
+//! process that lives on could not remove, it removes before it takes its next lock.
 //!
 //! Readers need none of this, and between drctl's own writers nothing rests on it alone.
 
@@ -148,7 +149,8 @@ impl LockGuard {
         self.held.check()
     }
 
-    /// Removes the lock. What cannot be removed is left for the next run on this host.
+    /// Removes the lock. What cannot be removed now is removed before the next lock is taken, by this process or, once it
+    /// is gone, by another on this host.
     pub async fn release(self) {
         self.held.release().await;
     }
@@ -192,15 +194,14 @@ impl Held {
         let new = write(&self.vault, self.kind).await?;
         *file = Some(new);
         self.refreshed.store(millis(self.vault.env().clock.boot()), Ordering::SeqCst);
-        self.vault.remove(FileType::Lock, &old).await
+        self.vault.give_up_lock(old).await;
+        Ok(())
     }
 
     async fn release(&self) {
         let mut file = self.file.lock().await;
-        if let Some(id) = file.take()
-            && let Err(error) = self.vault.remove(FileType::Lock, &id).await
-        {
-            tracing::warn!(lock = %id, %error, "the lock could not be removed");
+        if let Some(id) = file.take() {
+            self.vault.give_up_lock(id).await;
         }
     }
 
@@ -252,7 +253,7 @@ impl Vault {
             self.env().clock.sleep(SETTLE).await;
         }
         if let Err(conflict) = self.refuse_conflict(kind, Some(id)).await {
-            self.remove(FileType::Lock, &id).await?;
+            self.give_up_lock(id).await;
             return Err(conflict);
         }
         let held = Arc::new(Held {
@@ -265,6 +266,23 @@ impl Vault {
         let keep = held.clone();
         let refresher = tokio::spawn(async move { keep.keep(REFRESH).await });
         Ok(LockGuard { held, refresher, runtime: Handle::current() })
+    }
+
+    /// Removes a lock of ours. One that cannot be removed must not be in our own way later: it is remembered.
+    async fn give_up_lock(&self, id: Id) {
+        self.given_up_locks().insert(id);
+        if let Err(error) = self.remove_given_up_locks().await {
+            tracing::warn!(lock = %id, %error, "the lock could not be removed yet");
+        }
+    }
+
+    async fn remove_given_up_locks(&self) -> Result<(), VaultError> {
+        let given_up: Vec<Id> = self.given_up_locks().iter().copied().collect();
+        for id in given_up {
+            self.remove(FileType::Lock, &id).await?;
+            self.given_up_locks().remove(&id);
+        }
+        Ok(())
     }
 
     /// Every lock, by id, but for empty files: restic leaves those when a disk is full, and ignores them.
@@ -309,6 +327,7 @@ impl Vault {
 
     /// A stale lock of another host stays: its process may be alive, and only its clock be wrong.
     async fn remove_dead_locks(&self) -> Result<(), VaultError> {
+        self.remove_given_up_locks().await?;
         let (now, here) = (self.env().clock.now(), whoami::hostname());
         for (id, lock) in self.locks().await? {
             if lock.is_ok_and(|lock| lock.hostname == here && lock.is_stale(now)) {
@@ -338,7 +357,13 @@ impl Vault {
 async fn write(vault: &Vault, kind: LockKind) -> Result<Id, VaultError> {
     let lock = Lock::ours(kind, vault.env().clock.now());
     let json = serde_json::to_vec(&lock).map_err(VaultError::seal)?;
-    vault.save(FileType::Lock, &json).await
+    let (id, sealed) = vault.seal(FileType::Lock, &json)?;
+    if let Err(error) = vault.store().put(&layout::lock(&id), sealed).await {
+        // It may have been written and only the answer be lost.
+        vault.give_up_lock(id).await;
+        return Err(error.into());
+    }
+    Ok(id)
 }
 
 fn is_zero(number: &u32) -> bool {

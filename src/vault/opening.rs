@@ -110,6 +110,7 @@ impl Vault {
                 settings: Some(settings),
                 cache: None,
                 read: Mutex::default(),
+                given_up: Mutex::default(),
             })),
             Err(error) => {
                 let lost = matches!(error, VaultError::VaultExists { .. } | VaultError::Unfinished { .. });
@@ -145,6 +146,7 @@ impl Vault {
             config,
             settings,
             read: Mutex::default(),
+            given_up: Mutex::default(),
         }))
     }
 }

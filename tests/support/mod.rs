@@ -8,6 +8,7 @@ pub(crate) mod memory;
 pub(crate) mod peers;
 pub(crate) mod proxy;
 pub(crate) mod s3;
+pub(crate) mod small;
 pub(crate) mod vaults;
 
 /// Numbers that look random and repeat: a failing test prints its seed.

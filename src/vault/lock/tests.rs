@@ -1,5 +1,7 @@
 use super::*;
 use crate::clock::{Clock, Env, SetClock};
+use crate::store::Store;
+use crate::store::fault::{Effect, Fault, FaultStore, Operation, When};
 use crate::vault::key::Secret;
 use crate::vault::tests::{cheap, memory, seeded, vault};
 
@@ -211,4 +213,29 @@ async fn a_held_lock_is_kept_fresh_until_it_is_given_back() {
     tokio::time::sleep(Duration::from_millis(20)).await;
     assert_eq!(count(&vault).await, 0, "nothing is written after it was given back");
     keeper.abort();
+}
+
+#[tokio::test]
+async fn a_lock_that_could_not_be_removed_is_not_in_our_own_way() {
+    let faults = FaultStore::new(Arc::new(object_store::memory::InMemory::new()));
+    let store = Store::from_object_store(Arc::new(faults.clone()), "", "memory://faulty");
+    let vault = Vault::init(store, &Secret::new("password"), &cheap(), &seeded(1)).await.unwrap();
+    let planned = |on, effect| Fault { on, prefix: "locks".to_owned(), when: When::From(1), effect };
+    for (on, effect) in [
+        (Operation::Delete, Effect::Fail),
+        // Written, but nobody told us.
+        (Operation::Put, Effect::LoseAnswer),
+    ] {
+        faults.plan(planned(on, effect));
+        faults.plan(planned(Operation::Delete, Effect::Fail));
+        match vault.lock(LockKind::Exclusive, NOW).await {
+            Ok(held) => held.release().await,
+            Err(error) => assert!(matches!(error, VaultError::Store(_)), "{error:?}"),
+        }
+        assert_eq!(count(&vault).await, 1, "{effect:?}");
+        assert!(matches!(vault.lock(LockKind::Shared, NOW).await, Err(VaultError::Store(_))), "{effect:?}");
+        faults.heal();
+        vault.lock(LockKind::Shared, NOW).await.unwrap().release().await;
+        assert_eq!(count(&vault).await, 0, "{effect:?}");
+    }
 }
