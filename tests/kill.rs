@@ -213,7 +213,7 @@ fn a_backup_that_is_killed_ten_times_loses_nothing_and_uploads_nothing_twice() {
         }
         left += scene.locks();
         grown.insert(scene.stored());
-        let new: Vec<String> = scene.snapshots().difference(&snapshots).cloned().collect();
+        let new: Vec<PathBuf> = scene.snapshots().difference(&snapshots).cloned().collect();
         if !new.is_empty() {
             // The kill came between the snapshot and the end. Then all that it needs is there; and once more without it.
             scene.is_whole(&[]);
