@@ -95,8 +95,13 @@ pub async fn run(
 ) -> Result<Outcome, PruneError> {
     let lock = vault.lock(LockKind::Exclusive, options.retry_lock).await?;
     let outcome = run_locked(vault, options, &monitor, &cancel, &lock).await;
+    let lost = lock.check();
     lock.release().await;
-    outcome
+    match (outcome, lost) {
+        // Others may have worked since: what looked like damage may only be what they did.
+        (Err(_), Err(lost)) => Err(lost.into()),
+        (outcome, _) => outcome,
+    }
 }
 
 async fn run_locked(
@@ -129,13 +134,12 @@ async fn run_locked(
             .chain(plan.repack.iter().map(|repacked| repacked.pack))
             .chain(plan.forget.iter().copied())
             .collect();
-        rewrite_index(vault, &gone, monitor).await?;
-        lock.check()?;
+        rewrite_index(vault, &gone, monitor, lock).await?;
         monitor.stage("delete packs");
         let there: Vec<Id> =
             plan.delete.iter().map(|gone| gone.pack).chain(plan.repack.iter().map(|repacked| repacked.pack)).collect();
         monitor.total(there.len() as u64, 0);
-        vault.remove_packs(&there).await?;
+        vault.remove_packs_under(lock, &there).await?;
         monitor.advance(there.len() as u64, 0);
     }
     let millis = u64::try_from((clock.boot() - begun).as_millis()).unwrap_or(u64::MAX);
@@ -209,7 +213,12 @@ async fn decide(vault: &Vault, marks: &Marks, max_unused: MaxUnused) -> Result<P
 ///
 /// So are those in which rustic keeps account of such a pack: its check takes the pack for lost otherwise. Its other
 /// marks in that file are dropped with it; what was marked is in no index, and goes now, or was taken into use again.
-async fn rewrite_index(vault: &Vault, gone: &HashSet<Id>, monitor: &Arc<dyn Monitor>) -> Result<(), PruneError> {
+async fn rewrite_index(
+    vault: &Vault,
+    gone: &HashSet<Id>,
+    monitor: &Arc<dyn Monitor>,
+    lock: &LockGuard,
+) -> Result<(), PruneError> {
     monitor.stage("index");
     let files = vault.list(FileType::Index).await?;
     monitor.total(files.len() as u64, 0);
@@ -230,6 +239,8 @@ async fn rewrite_index(vault: &Vault, gone: &HashSet<Id>, monitor: &Arc<dyn Moni
     write_index(vault, &mut waiting).await?;
     // Only now: until all new files are there, the old ones name everything that is needed.
     for id in replaced {
+        // Whoever comes once the lock is lost relies on what these name.
+        lock.check()?;
         vault.remove(FileType::Index, &id).await?;
     }
     Ok(())

@@ -149,6 +149,12 @@ impl LockGuard {
         self.held.check()
     }
 
+    /// Says whether [`LockGuard::check`] would pass, for as long as anyone wants to know.
+    pub fn watch(&self) -> impl Fn() -> bool + Send + 'static {
+        let held = self.held.clone();
+        move || held.check().is_ok()
+    }
+
     /// Removes the lock. What cannot be removed now is removed before the next lock is taken, by this process or, once it
     /// is gone, by another on this host.
     pub async fn release(self) {
@@ -205,11 +211,14 @@ impl Held {
         }
     }
 
-    /// Refreshes the lock until it is given back or lost. On tokio's time: a clock that is turned by hand would spin here.
+    /// Refreshes the lock until it is given back or lost.
     async fn keep(&self, every: Duration) {
         let mut wait = every;
         loop {
-            tokio::time::sleep(wait).await;
+            match self.vault.env().clock.pause(wait) {
+                Some(pause) => pause.await,
+                None => tokio::time::sleep(wait).await,
+            }
             wait = match self.refresh().await {
                 Ok(()) => every,
                 Err(error @ VaultError::LockLost { .. }) => {

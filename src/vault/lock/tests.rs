@@ -239,3 +239,22 @@ async fn a_lock_that_could_not_be_removed_is_not_in_our_own_way() {
         assert_eq!(count(&vault).await, 0, "{effect:?}");
     }
 }
+
+#[tokio::test]
+async fn whoever_lost_the_lock_removes_no_further_pack() {
+    let (vault, clock) = timed().await;
+    let mut packs = Vec::new();
+    for content in [b"first", b"other"] {
+        let id = vault.save(FileType::Pack, content).await.unwrap();
+        packs.push(id);
+    }
+    let held = vault.lock(LockKind::Exclusive, NOW).await.unwrap();
+    let calls = Arc::new(AtomicU64::new(0));
+    let once = move || calls.fetch_add(1, Ordering::SeqCst) == 0;
+    vault.store().delete_while(packs.iter().map(layout::pack).collect(), once).await.unwrap();
+    assert_eq!(vault.list(FileType::Pack).await.unwrap(), [(packs[1], 5)], "it is asked before each");
+    clock.advance(LOST_AFTER);
+    let refused = vault.remove_packs_under(&held, &packs).await;
+    assert!(matches!(refused, Err(VaultError::LockLost { .. })), "{refused:?}");
+    assert_eq!(vault.list(FileType::Pack).await.unwrap(), [(packs[1], 5)]);
+}
