@@ -18,4 +18,5 @@ mod packaging;
 mod replicate;
 mod restore_safety;
 mod service;
+mod simulation;
 mod support;
