@@ -6,15 +6,24 @@
 mod turns;
 mod world;
 
+use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use world::{Counts, Outcome, simulate};
 
-/// Seeds that found something. 23, 40, 88: a check took a backup that ended meanwhile for damage. 26, 314: so did a prune that
-/// had lost its lock.
-const FOUND: [u64; 5] = [23, 40, 88, 26, 314];
+/// Seeds that found something.
+const FOUND: [u64; 9] = [
+    // A check took a backup that ended meanwhile for damage.
+    23, 40, 88, //
+    // A prune that had lost its lock did so, too.
+    26, 314, //
+    // A prune that had lost its lock went on to delete what others had begun to use.
+    2455, //
+    // A prune and a backup both held their locks: each of the other's was refreshed just while it was looked at.
+    1_000_144, 1_002_001, 1_002_005,
+];
 
 /// What a range of seeds came to.
 #[derive(Default)]
@@ -38,6 +47,9 @@ fn run(seeds: impl Iterator<Item = u64> + Send, stop: impl Fn() -> bool + Sync) 
                     tally.seeds += 1;
                     tally.counts += outcome.counts;
                     if !outcome.wrong.is_empty() {
+                        if let Some(folder) = std::env::var_os("DRCTL_SIMULATE_LOGS") {
+                            std::fs::write(Path::new(&folder).join(seed.to_string()), &outcome.log).unwrap();
+                        }
                         tally.failed.push((seed, outcome.wrong));
                     }
                 }
