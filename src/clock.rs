@@ -19,6 +19,11 @@ pub trait Clock: Send + Sync + std::fmt::Debug {
     fn boot(&self) -> Duration;
     /// Resolves once `boot` has advanced by `span`.
     fn sleep(&self, span: Duration) -> Pin<Box<dyn Future<Output = ()> + Send + '_>>;
+    /// As [`Clock::sleep`], for what goes on in the background and must not turn a clock that is turned by hand. `None`: the
+    /// runtime's own timer will do.
+    fn pause(&self, _span: Duration) -> Option<Pin<Box<dyn Future<Output = ()> + Send + '_>>> {
+        None
+    }
     /// What the clock that stamps files showed at an instant of wall time. Another time only under a simulated calendar.
     fn file_time(&self, wall: Timestamp) -> Timestamp {
         wall

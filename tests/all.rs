@@ -19,4 +19,5 @@ mod packaging;
 mod replicate;
 mod restore_safety;
 mod service;
+mod simulation;
 mod support;

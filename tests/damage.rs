@@ -400,3 +400,86 @@ fn a_damaged_record_or_host_key_is_named_with_the_snapshots_that_lose_their_word
         }
     }
 }
+
+/// One object of each type that a vault has, and what `check` calls it.
+fn one_of_each(scene: &Scene) -> Vec<(&'static str, PathBuf)> {
+    let first = |folder: &str| -> PathBuf {
+        let name = files(&scene.vault.join(folder)).into_keys().next().unwrap();
+        Path::new(folder).join(name)
+    };
+    vec![
+        ("config", PathBuf::from("config")),
+        ("data", scene.packs(BlobType::Data).0),
+        ("key", first("keys")),
+        ("tree", scene.packs(BlobType::Tree).0),
+        ("settings", PathBuf::from("drctl/vault")),
+        ("snapshot", scene.pair(FileType::Snapshot).0),
+        ("index", scene.indexes().0),
+        ("record", first("drctl/records")),
+        ("lock", first("locks")),
+        ("host", first("drctl/hosts")),
+    ]
+}
+
+#[test]
+fn an_object_that_lies_where_one_of_another_type_should_is_named() {
+    let scene = Scene::new();
+    let lock = json!({ "time": "2026-01-01T00:00:00Z", "exclusive": false, "hostname": "elsewhere", "username": "u", "pid": 7 });
+    wait(async { open(&scene.vault).await.save(FileType::Lock, lock.to_string().as_bytes()).await.unwrap() });
+    let all = one_of_each(&scene);
+    // The vault does not open without the first three of these; each is named then, and the other one cannot be.
+    let opens = |kind: &str| !matches!(kind, "config" | "key" | "settings");
+    for apart in 1..=5 {
+        for (n, (kind, object)) in all.iter().enumerate() {
+            let (other_kind, other) = &all[(n + apart) % all.len()];
+            let case = scene.harmed(Harm::Swap, object, other);
+            if !opens(kind) || !opens(other_kind) {
+                let outcome = case.run(&["check", "--read-data", "--no-lock"]);
+                assert_ne!(outcome.code, Some(0), "{}: {outcome}", case.label);
+                let text = format!("{} {}", error(&outcome)["message"], error(&outcome)["causes"]);
+                let named = |kind: &str, path: &Path| match kind {
+                    "key" => text.contains("keys"),
+                    _ => text.contains(path.to_str().unwrap()),
+                };
+                assert!(named(kind, object) || named(other_kind, other), "{}: {outcome}", case.label);
+                assert_ne!(case.restore().code, Some(0), "{}", case.label);
+                continue;
+            }
+            let outcome = case.run(&["check", "--read-data", "--no-lock"]);
+            assert_eq!(outcome.code, Some(1), "{} by {other_kind}: {outcome}", case.label);
+            for (kind, path) in [(kind, object), (other_kind, other)] {
+                // Whoever takes no lock does not look at those of others: the next test shows who does.
+                assert!(*kind == "lock" || outcome.text().contains(name(path)), "{}: {kind}: {outcome}", case.label);
+            }
+            // Without the key of its host no record vouches for a snapshot: the newest is then restored only by name.
+            if [kind, other_kind].into_iter().all(|kind| matches!(*kind, "record" | "lock")) {
+                let restored = case.restore();
+                assert_eq!(restored.code, Some(0), "{} by {other_kind}: {restored}", case.label);
+            } else {
+                case.restore();
+            }
+            if [kind, other_kind].contains(&&"lock") {
+                case.is_refused(&["check"], "locks/");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_snapshot_that_no_damage_hits_is_restored_whole() {
+    let scene = Scene::new();
+    // All that only the second backup needs.
+    let (data, tree) = (scene.packs(BlobType::Data).1, scene.packs(BlobType::Tree).1);
+    let snapshot = scene.pair(FileType::Snapshot).1;
+    for object in [data, tree, snapshot] {
+        for harm in HARMS.into_iter().filter(|harm| !matches!(harm, Harm::Swap)) {
+            let case = scene.harmed(harm, &object, Path::new(""));
+            let target = scene.house.path("out");
+            let _ = fs::remove_dir_all(&target);
+            let restored = case.run(&["restore", &scene.snapshots[0], "--to", target.to_str().unwrap()]);
+            assert_eq!(restored.code, Some(0), "{}: {restored}", case.label);
+            let restored = target.join(scene.source.strip_prefix("/").unwrap()).join("old");
+            assert_eq!(compare_trees(&scene.source.join("old"), &restored), [], "{}", case.label);
+        }
+    }
+}

@@ -225,13 +225,7 @@ pub(crate) async fn examine(
     for (id, error) in vault.damaged_keys().await? {
         found.object(Object::Key, id, chain(&error));
     }
-    monitor.stage("index");
-    let loaded = vault.load_index_past_damage(&*monitor).await?;
-    for (id, error) in &loaded.damaged {
-        found.object(Object::Index, *id, chain(error));
-    }
-    let index = loaded.index;
-
+    // Before the index: whatever backups end meanwhile, the index that is read after them names all that these need.
     monitor.stage("snapshots");
     let snapshots = vault.snapshots().await?;
     for (id, error) in &snapshots.damaged {
@@ -242,6 +236,13 @@ pub(crate) async fn examine(
         }
     }
     let walked: Vec<&SnapshotFile> = snapshots.whole.iter().chain(look.also).collect();
+
+    monitor.stage("index");
+    let loaded = vault.load_index_past_damage(&*monitor).await?;
+    for (id, error) in &loaded.damaged {
+        found.object(Object::Index, *id, chain(error));
+    }
+    let index = loaded.index;
 
     monitor.stage("packs");
     let stored = vault.list(FileType::Pack).await?;

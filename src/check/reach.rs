@@ -7,6 +7,8 @@ use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::runtime::RuntimeFlavor;
+
 use crate::monitor::{Cancel, Monitor};
 use crate::vault::index::Index;
 use crate::vault::tree::NodeKind;
@@ -85,8 +87,10 @@ pub fn reach(
     };
     // A root has no tree that refers to it: it is given as its own.
     roots.iter().for_each(|root| walk.meet(*root, *root));
+    // A runtime of one thread is asked for where one thing is to happen after another.
+    let threads = if handle.runtime_flavor() == RuntimeFlavor::CurrentThread { 1 } else { THREADS };
     std::thread::scope(|scope| {
-        for _ in 0..THREADS {
+        for _ in 0..threads {
             scope.spawn(|| walk.work());
         }
     });

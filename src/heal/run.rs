@@ -221,11 +221,11 @@ impl Round<'_> {
         self.lock.check()?;
         let unreadable = seen.report.damage.iter().filter(|damage| damage.object == Object::Index);
         let unreadable: HashSet<Id> = unreadable.map(|damage| damage.id).collect();
-        self.vault.rewrite_index(gone, &unreadable, &**self.monitor).await?;
+        self.vault.rewrite_index(gone, &unreadable, self.lock, &**self.monitor).await?;
         self.lock.check()?;
         let there = self.vault.list(FileType::Pack).await?;
         let there: Vec<Id> = there.into_iter().map(|(id, _)| id).filter(|id| gone.contains(id)).collect();
-        Ok(self.vault.remove_packs(&there).await?)
+        Ok(self.vault.remove_packs_under(self.lock, &there).await?)
     }
 }
 

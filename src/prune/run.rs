@@ -94,8 +94,13 @@ pub async fn run(
 ) -> Result<Outcome, PruneError> {
     let lock = vault.lock(LockKind::Exclusive, options.retry_lock).await?;
     let outcome = run_locked(vault, options, &monitor, &cancel, &lock).await;
+    let lost = lock.check();
     lock.release().await;
-    outcome
+    match (outcome, lost) {
+        // Others may have worked since: what looked like damage may only be what they did.
+        (Err(_), Err(lost)) => Err(lost.into()),
+        (outcome, _) => outcome,
+    }
 }
 
 async fn run_locked(
@@ -129,13 +134,12 @@ async fn run_locked(
             .chain(plan.forget.iter().copied())
             .collect();
         monitor.stage("index");
-        vault.rewrite_index(&gone, &HashSet::new(), &**monitor).await?;
-        lock.check()?;
+        vault.rewrite_index(&gone, &HashSet::new(), lock, &**monitor).await?;
         monitor.stage("delete packs");
         let there: Vec<Id> =
             plan.delete.iter().map(|gone| gone.pack).chain(plan.repack.iter().map(|repacked| repacked.pack)).collect();
         monitor.total(there.len() as u64, 0);
-        vault.remove_packs(&there).await?;
+        vault.remove_packs_under(lock, &there).await?;
         monitor.advance(there.len() as u64, 0);
     }
     let millis = u64::try_from((clock.boot() - begun).as_millis()).unwrap_or(u64::MAX);

@@ -173,10 +173,16 @@ async fn damaged_or_swapped_evidence_of_a_drill_is_named() {
     assert_eq!(rig.archive.audit_evidence(&audit).await.expect("audited"), []);
 
     let [key, other] = [0, 1].map(|n| layout::evidence(&draft(n).id.0));
-    let mut flipped = rig.store.get(&key).await.expect("there").to_vec();
-    flipped[20] ^= 1;
+    let whole = rig.store.get(&key).await.expect("there");
+    let flipped = |at: usize| {
+        let mut bytes = whole.to_vec();
+        bytes[at] ^= 1;
+        Bytes::from(bytes)
+    };
     let swapped = rig.store.get(&other).await.expect("there");
-    for bytes in [Bytes::from(flipped), swapped, Bytes::new()] {
+    let record = rig.store.get(&layout::record(&draft(0).id.0)).await.expect("there");
+    let (last, cut) = (whole.len() - 1, whole.slice(..whole.len() - 1));
+    for bytes in [flipped(0), flipped(last / 2), flipped(last), cut, Bytes::new(), swapped, record] {
         rig.store.put(&key, bytes).await.expect("damaged");
         let flaws = rig.archive.audit_evidence(&audit).await.expect("audited");
         assert!(matches!(flaws.as_slice(), [Flaw::Unreadable { key: named, .. }] if *named == key), "{flaws:?}");

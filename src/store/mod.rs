@@ -253,9 +253,19 @@ impl Store {
 
     /// Removes the objects; those that are not there are fine. Goes on past failures and returns the first.
     pub async fn delete_many(&self, keys: Vec<String>) -> Result<(), StoreError> {
+        self.delete_while(keys, || true).await
+    }
+
+    /// The same, but begins no further deletion once `may` says no.
+    pub async fn delete_while(
+        &self,
+        keys: Vec<String>,
+        may: impl Fn() -> bool + Send + 'static,
+    ) -> Result<(), StoreError> {
         let paths = keys.iter().map(|key| self.path("delete", key)).collect::<Result<Vec<_>, _>>()?;
         let what = keys.first().cloned().unwrap_or_default();
-        let mut deleted = self.inner.objects.delete_stream(futures::stream::iter(paths.into_iter().map(Ok)).boxed());
+        let paths = futures::stream::iter(paths.into_iter().take_while(move |_| may()).map(Ok)).boxed();
+        let mut deleted = self.inner.objects.delete_stream(paths);
         let mut first = None;
         while let Some(result) = deleted.next().await {
             match result.map_err(|cause| self.error("delete", &what, &cause)) {

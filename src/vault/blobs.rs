@@ -15,6 +15,7 @@ use super::handle::Vault;
 use super::id::Id;
 use super::index::{Index, PackContents};
 use super::layout;
+use super::lock::LockGuard;
 use super::opening::off_thread;
 use super::pack::{self, FinishedPack, PackError, open_blob};
 use crate::store::StoreErrorKind;
@@ -35,11 +36,21 @@ impl Vault {
 
     /// Removes packs; goes on past failures and returns the first.
     pub async fn remove_packs(&self, ids: &[Id]) -> Result<(), VaultError> {
+        self.remove_packs_while(ids, || true).await
+    }
+
+    /// The same, but removes none that is left once the lock is lost: whoever comes then may rely on them.
+    pub async fn remove_packs_under(&self, lock: &LockGuard, ids: &[Id]) -> Result<(), VaultError> {
+        self.remove_packs_while(ids, lock.watch()).await?;
+        lock.check()
+    }
+
+    async fn remove_packs_while(&self, ids: &[Id], may: impl Fn() -> bool + Send + 'static) -> Result<(), VaultError> {
         self.writable()?;
         if let Some(cache) = self.cache() {
             ids.iter().for_each(|id| cache.forget_pack(id));
         }
-        Ok(self.store().delete_many(ids.iter().map(layout::pack).collect()).await?)
+        Ok(self.store().delete_while(ids.iter().map(layout::pack).collect(), may).await?)
     }
 
     /// Bytes of a pack, as stored. A pack that ends earlier is damaged.

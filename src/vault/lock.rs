@@ -8,6 +8,7 @@
 //!
 //! Readers need none of this, and between drctl's own writers nothing rests on it alone.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Duration;
@@ -34,6 +35,8 @@ const REFRESH_AGAIN: Duration = Duration::from_secs(30);
 const LOST_AFTER: Duration = Duration::from_secs(22 * 60 + 30);
 /// After this long without a refresh others may take the holder for dead.
 const STALE_AFTER: SignedDuration = SignedDuration::from_mins(30);
+/// How often locks are listed anew when some were gone: holders write each of theirs every few minutes.
+const LISTINGS: u32 = 50;
 /// How often a lock that another holds is tried again.
 const RETRY: Duration = Duration::from_secs(2);
 
@@ -149,6 +152,12 @@ impl LockGuard {
         self.held.check()
     }
 
+    /// Says whether [`LockGuard::check`] would pass, for as long as anyone wants to know.
+    pub fn watch(&self) -> impl Fn() -> bool + Send + 'static {
+        let held = self.held.clone();
+        move || held.check().is_ok()
+    }
+
     /// Removes the lock. What cannot be removed now is removed before the next lock is taken, by this process or, once it
     /// is gone, by another on this host.
     pub async fn release(self) {
@@ -191,9 +200,11 @@ impl Held {
             self.removed.store(true, Ordering::SeqCst);
             return self.check();
         }
+        // From before it is written: others go by the time that is in it, however long the writing takes.
+        let begun = millis(self.vault.env().clock.boot());
         let new = write(&self.vault, self.kind).await?;
         *file = Some(new);
-        self.refreshed.store(millis(self.vault.env().clock.boot()), Ordering::SeqCst);
+        self.refreshed.store(begun, Ordering::SeqCst);
         self.vault.give_up_lock(old).await;
         Ok(())
     }
@@ -205,11 +216,14 @@ impl Held {
         }
     }
 
-    /// Refreshes the lock until it is given back or lost. On tokio's time: a clock that is turned by hand would spin here.
+    /// Refreshes the lock until it is given back or lost.
     async fn keep(&self, every: Duration) {
         let mut wait = every;
         loop {
-            tokio::time::sleep(wait).await;
+            match self.vault.env().clock.pause(wait) {
+                Some(pause) => pause.await,
+                None => tokio::time::sleep(wait).await,
+            }
             wait = match self.refresh().await {
                 Ok(()) => every,
                 Err(error @ VaultError::LockLost { .. }) => {
@@ -286,25 +300,38 @@ impl Vault {
     }
 
     /// Every lock, by id, but for empty files: restic leaves those when a disk is full, and ignores them.
+    ///
+    /// A lock that is gone since the listing was given back, or its holder has just written another: only a new listing
+    /// tells. It has the other, which is written before the first is removed.
     pub async fn locks(&self) -> Result<Vec<(Id, Result<Lock, VaultError>)>, VaultError> {
-        let mut locks = Vec::new();
-        for (id, size) in self.list(FileType::Lock).await? {
-            if size == 0 {
-                continue;
+        let mut loaded = BTreeMap::new();
+        for listing in 1.. {
+            let listed = self.list(FileType::Lock).await?;
+            loaded.retain(|id, _| listed.iter().any(|(there, _)| there == id));
+            let mut gone = None;
+            for (id, size) in listed {
+                if size == 0 || loaded.contains_key(&id) {
+                    continue;
+                }
+                match self.load_lock(&id).await {
+                    Err(error) if error.is_not_found() => gone = Some(error),
+                    Err(error @ VaultError::Damaged { .. }) => drop(loaded.insert(id, Err(error))),
+                    Err(error) => return Err(error),
+                    Ok(lock) => drop(loaded.insert(id, Ok(lock))),
+                }
             }
-            let loaded = self.load(FileType::Lock, &id).await;
-            let lock = loaded.and_then(|json| {
-                serde_json::from_slice(&json).map_err(|error| VaultError::damaged(layout::lock(&id), error))
-            });
-            match lock {
-                // Given back since the listing.
-                Err(error) if error.is_not_found() => {}
-                Err(error @ VaultError::Damaged { .. }) => locks.push((id, Err(error))),
-                Err(error) => return Err(error),
-                Ok(lock) => locks.push((id, Ok(lock))),
+            match gone {
+                None => break,
+                Some(error) if listing == LISTINGS => return Err(error),
+                Some(_) => {}
             }
         }
-        Ok(locks)
+        Ok(loaded.into_iter().collect())
+    }
+
+    async fn load_lock(&self, id: &Id) -> Result<Lock, VaultError> {
+        let json = self.load(FileType::Lock, id).await?;
+        serde_json::from_slice(&json).map_err(|error| VaultError::damaged(layout::lock(id), error))
     }
 
     /// Removes locks and returns them, by id; those that could not be read come without their content.

@@ -1,6 +1,7 @@
 //! Replacing index files: new ones are durable, and were read back, before an old one goes.
 //!
-//! A crash in between leaves packs that two index files name, which is harmless. The caller holds the exclusive lock.
+//! A crash in between leaves packs that two index files name, which is harmless. The caller holds the exclusive lock,
+//! and nothing is removed once it is lost.
 
 use std::collections::HashSet;
 
@@ -10,6 +11,7 @@ use super::id::Id;
 use super::index::PackContents;
 use super::index_file::{BLOBS_PER_FILE, IndexFile};
 use super::layout::FileType;
+use super::lock::LockGuard;
 use crate::monitor::Monitor;
 
 /// What became of the index files.
@@ -51,6 +53,7 @@ impl Vault {
         &self,
         gone: &HashSet<Id>,
         except: &HashSet<Id>,
+        lock: &LockGuard,
         monitor: &dyn Monitor,
     ) -> Result<Rewritten, VaultError> {
         let files = self.list(FileType::Index).await?;
@@ -76,6 +79,8 @@ impl Vault {
         rewritten.written.extend(self.save_indexes(&mut waiting).await?);
         // Only now: until all new files are there, the old ones name everything that is needed.
         for id in &rewritten.removed {
+            // Whoever comes once the lock is lost relies on what these name.
+            lock.check()?;
             self.remove(FileType::Index, id).await?;
         }
         Ok(rewritten)

@@ -151,7 +151,7 @@ pub(in crate::heal) async fn rebuild_locked(
         if !outdated.is_empty() {
             monitor.stage("index files");
             let except: HashSet<Id> = outcome.damaged_files.iter().copied().chain(names.files).collect();
-            let rewritten = vault.rewrite_index(&outdated, &except, monitor).await?;
+            let rewritten = vault.rewrite_index(&outdated, &except, lock, monitor).await?;
             outcome.files_written += rewritten.written.len() as u64;
             outcome.files_removed += rewritten.removed.len() as u64;
         }

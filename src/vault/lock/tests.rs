@@ -1,5 +1,5 @@
 use super::*;
-use crate::clock::{Clock, Env, SetClock};
+use crate::clock::{Clock, Env, Random, Seeded, SetClock};
 use crate::store::Store;
 use crate::store::fault::{Effect, Fault, FaultStore, Operation, When};
 use crate::vault::key::Secret;
@@ -238,4 +238,60 @@ async fn a_lock_that_could_not_be_removed_is_not_in_our_own_way() {
         vault.lock(LockKind::Shared, NOW).await.unwrap().release().await;
         assert_eq!(count(&vault).await, 0, "{effect:?}");
     }
+}
+
+#[tokio::test]
+async fn whoever_lost_the_lock_removes_no_further_pack() {
+    let (vault, clock) = timed().await;
+    let mut packs = Vec::new();
+    for content in [b"first", b"other"] {
+        let id = vault.save(FileType::Pack, content).await.unwrap();
+        packs.push(id);
+    }
+    let held = vault.lock(LockKind::Exclusive, NOW).await.unwrap();
+    let calls = Arc::new(AtomicU64::new(0));
+    let once = move || calls.fetch_add(1, Ordering::SeqCst) == 0;
+    vault.store().delete_while(packs.iter().map(layout::pack).collect(), once).await.unwrap();
+    assert_eq!(vault.list(FileType::Pack).await.unwrap(), [(packs[1], 5)], "it is asked before each");
+    clock.advance(LOST_AFTER);
+    let refused = vault.remove_packs_under(&held, &packs).await;
+    assert!(matches!(refused, Err(VaultError::LockLost { .. })), "{refused:?}");
+    assert_eq!(vault.list(FileType::Pack).await.unwrap(), [(packs[1], 5)]);
+}
+
+#[tokio::test]
+async fn a_lock_that_is_refreshed_while_it_is_read_is_not_taken_for_given_back() {
+    let faults = FaultStore::new(Arc::new(object_store::memory::InMemory::new()));
+    let store = Store::from_object_store(Arc::new(faults.clone()), "", "memory://faulty");
+    let vault = Vault::init(store, &Secret::new("password"), &cheap(), &seeded(1)).await.unwrap();
+    let guard = vault.lock(LockKind::Exclusive, NOW).await.unwrap();
+    let late = Effect::Delay(Duration::from_millis(20));
+    faults.plan(Fault { on: Operation::Get, prefix: "locks".to_owned(), when: When::Nth(1), effect: late });
+    // The first read of the lock waits, the refresh does not.
+    let (found, refreshed) = futures::join!(vault.locks(), guard.held.refresh());
+    refreshed.unwrap();
+    let file = guard.held.file.lock().await.unwrap();
+    assert_eq!(found.unwrap().iter().map(|(id, _)| *id).collect::<Vec<_>>(), [file]);
+    assert!(faults.hits() == 1);
+}
+
+#[tokio::test]
+async fn a_refresh_counts_from_before_it_is_written() {
+    #[derive(Debug)]
+    struct Slow(Arc<SetClock>, Seeded);
+    impl Random for Slow {
+        // Sealing takes place between the reading of the clock and the request.
+        fn fill(&self, out: &mut [u8]) {
+            self.0.advance(Duration::from_secs(60));
+            self.1.fill(out);
+        }
+    }
+    let clock = Arc::new(SetClock::at("2026-01-01T00:00:00Z".parse().unwrap()));
+    let env = Env { clock: clock.clone(), random: Arc::new(Slow(clock.clone(), Seeded::new(1))) };
+    let vault = Vault::init(memory(), &Secret::new("password"), &cheap(), &env).await.unwrap();
+    let guard = vault.lock(LockKind::Exclusive, NOW).await.unwrap();
+    let before = millis(clock.boot());
+    guard.held.refresh().await.unwrap();
+    assert_eq!(guard.held.refreshed.load(Ordering::SeqCst), before);
+    assert!(millis(clock.boot()) > before, "the clock went on while it was written");
 }
