@@ -6,6 +6,8 @@ use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
+use object_store::aws::AmazonS3Builder;
+use object_store::{ObjectStore, ObjectStoreExt, PutPayload, RetryConfig};
 use rustix::process::{Pid, Signal, kill_process_group};
 use tempfile::TempDir;
 
@@ -16,7 +18,7 @@ use super::{Numbers, peers};
 pub(crate) struct S3Server {
     process: Child,
     at: SocketAddr,
-    data: TempDir,
+    _data: TempDir,
 }
 
 impl S3Server {
@@ -57,7 +59,7 @@ impl S3Server {
         command.env("HOME", data.path()).process_group(0);
         command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let at = SocketAddr::from(([127, 0, 0, 1], ports[0]));
-        let mut server = Self { process: command.spawn().unwrap(), at, data };
+        let mut server = Self { process: command.spawn().unwrap(), at, _data: data };
         let begin = Instant::now();
         while server.process.try_wait().unwrap().is_none() {
             // the bucket is made after the server answers, and known to all of its parts a little later
@@ -70,12 +72,20 @@ impl S3Server {
         None
     }
 
-    /// Whether a signed request finds the bucket: then there is merely no vault in it, which has an exit code of its own.
+    /// Whether an object can be put into the bucket, listed and removed. To look for an object is not enough: without a
+    /// bucket that ends as without the object, with 404 `NoSuchKey`.
     fn has_bucket(&self) -> bool {
-        let mut look = Command::new(env!("CARGO_BIN_EXE_drctl"));
-        look.args(["--vault", &self.url("nothing"), "--no-cache", "snapshots"]).env_clear().envs(self.env());
-        look.env("HOME", self.data.path()).current_dir(self.data.path());
-        look.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).status().unwrap().code() == Some(10)
+        let store = AmazonS3Builder::new().with_endpoint(format!("http://{}", self.at)).with_allow_http(true);
+        let store = store.with_bucket_name(Self::BUCKET).with_region("us-east-1");
+        let store = store.with_access_key_id(Self::KEY).with_secret_access_key(Self::SECRET);
+        let store = store.with_retry(RetryConfig { max_retries: 0, ..RetryConfig::default() }).build().unwrap();
+        let probe = object_store::path::Path::from("is-it-there/probe");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        runtime.block_on(async {
+            let put = store.put(&probe, PutPayload::from_static(b"here")).await;
+            let listed = store.list_with_delimiter(Some(&"is-it-there".into())).await;
+            put.is_ok() && listed.is_ok_and(|listed| listed.objects.len() == 1) && store.delete(&probe).await.is_ok()
+        })
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
