@@ -1,4 +1,4 @@
-//! Moving needed blobs into new packs, each verified on the way.
+//! Moving needed blobs into new packs, each seal verified on the way.
 //!
 //! Several packs are fetched and verified at the same time; their blobs are put together by one task, in order. New packs
 //! are named by index files as soon as there are enough blobs for one: a crash leaves blobs that lie twice. Memory is
@@ -18,7 +18,7 @@ use super::plan::{Entries, Needed};
 use crate::monitor::{Cancel, Monitor};
 use crate::vault::index::PackContents;
 use crate::vault::index_file::BLOBS_PER_FILE;
-use crate::vault::pack::{Opener, PackBuilder, Sealer};
+use crate::vault::pack::{PackBuilder, Sealer};
 use crate::vault::{BlobKey, BlobType, Id, Located, Vault, VaultError, chain, off_thread};
 
 /// Packs fetched and verified at the same time.
@@ -101,16 +101,13 @@ async fn fetch(vault: Vault, pack: Id, blobs: Vec<(BlobKey, Located)>) -> Result
         runs.push(Run { start, bytes, blobs: blobs.to_vec() });
     }
     let key = vault.key().clone();
+    // The seal proves that a blob is what was once stored, whatever that is; to open it would take several times as long.
     let verify = move || {
-        let mut opener = Opener::new(key);
-        let mut copy = Vec::new();
         for run in &runs {
-            for (key, at) in &run.blobs {
-                let damaged = |why: String| PruneError::DamagedBlob { blob: key.id, pack, why };
+            for (blob, at) in &run.blobs {
+                let damaged = |why: String| PruneError::DamagedBlob { blob: blob.id, pack, why };
                 let sealed = run.sealed(at).ok_or_else(|| damaged("it lies beyond the pack's end".to_owned()))?;
-                copy.clear();
-                copy.extend_from_slice(sealed);
-                opener.prove(&key.id, &mut copy, at.uncompressed).map_err(|error| damaged(chain(&error)))?;
+                key.prove(sealed).map_err(|error| damaged(chain(&error)))?;
             }
         }
         Ok(runs)
@@ -156,7 +153,7 @@ impl Packer {
             for run in &runs {
                 for (key, at) in &run.blobs {
                     let Some(sealed) = run.sealed(at) else { continue };
-                    let builder = open.entry(key.kind).or_insert_with(|| PackBuilder::new(key.kind));
+                    let builder = open.entry(key.kind).or_insert_with(|| PackBuilder::to_fill(key.kind, size));
                     builder.add_sealed(key.id, sealed, at.uncompressed).map_err(VaultError::seal)?;
                     if builder.is_full(size) {
                         full.extend(open.remove(&key.kind));
