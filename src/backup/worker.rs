@@ -113,7 +113,7 @@ impl<'r> Worker<'r> {
             buffer: Vec::new(),
             offer,
             sealer: run.vault.sealer(run.level),
-            data: PackBuilder::new(BlobType::Data),
+            data: PackBuilder::to_fill(BlobType::Data, run.vault.pack_size()),
             pack_size: run.vault.pack_size(),
         }
     }
@@ -181,7 +181,7 @@ impl<'r> Worker<'r> {
         add(&counts.bytes_added, len);
         add(&counts.bytes_sealed, u64::from(added.stored));
         if self.data.is_full(self.pack_size) {
-            let full = std::mem::replace(&mut self.data, PackBuilder::new(BlobType::Data));
+            let full = std::mem::replace(&mut self.data, PackBuilder::to_fill(BlobType::Data, self.pack_size));
             self.send(full)?;
         }
         Ok(id)

@@ -30,6 +30,8 @@ use object_store::{
 use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
+use super::buffer;
+
 const STORE: &str = "local";
 /// Bytes that are read from a disk of this machine where the call is made: handing the work to another thread and waiting
 /// for it costs several times as much, and trees are read by the thousand.
@@ -281,7 +283,7 @@ impl Tree {
                 return Err(ErrorKind::UnexpectedEof.into());
             }
             let length = usize::try_from(range.end - range.start).map_err(|_| ErrorKind::FileTooLarge)?;
-            let mut body = vec![0; length];
+            let mut body = buffer::zeroed(length);
             file.read_exact_at(&mut body, range.start)?;
             Ok(Bytes::from(body))
         };

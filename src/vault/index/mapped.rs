@@ -1,4 +1,4 @@
-//! A file mapped into memory for reading: the one place with `unsafe`.
+//! A file mapped into memory for reading.
 
 use std::fs::File;
 use std::io;

@@ -10,6 +10,7 @@ use zstd::zstd_safe::compress_bound;
 use super::header;
 use super::worth::looks_incompressible;
 use super::{MAX_HEADER, PackError, Sealer};
+use crate::store::buffer;
 use crate::vault::blob::{BlobKey, BlobType, Located};
 use crate::vault::crypto::{IV_LEN, OVERHEAD};
 use crate::vault::id::Id;
@@ -21,6 +22,9 @@ const LEAST_GAIN: usize = 32;
 
 /// A pack with more blobs than an index file names is full, however small they are: it has to be listed in memory.
 const MOST_BLOBS: usize = BLOBS_PER_FILE;
+
+/// Bytes of the last blob, which makes a pack longer than it should be, and of the header.
+const BEYOND: usize = 9 << 20;
 
 /// Fills a pack, blob by blob. The pack is hashed as it grows, so that finishing it is cheap.
 ///
@@ -76,9 +80,10 @@ impl PackBuilder {
         Self { kind, bytes: Vec::new(), hash: Sha256::new(), entries: Vec::new() }
     }
 
-    /// An empty pack with room for this many bytes.
-    pub fn with_capacity(kind: BlobType, bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), ..Self::new(kind) }
+    /// An empty pack that is going to be filled up to `target` bytes, and by as much more as a chunk of a file may have.
+    /// The room is asked for at once, which takes no memory before it is used: to grow would mean to copy.
+    pub fn to_fill(kind: BlobType, target: u32) -> Self {
+        Self { bytes: buffer::with_capacity(target as usize + BEYOND), ..Self::new(kind) }
     }
 
     /// What its blobs are.
