@@ -158,6 +158,23 @@ impl MasterKey {
         Ok(plain)
     }
 
+    /// Opens a sealed message into `out`, which is made longer where it must be and never shorter: cleared for each
+    /// message, it would be filled with zeros first.
+    pub fn open_to<'a>(&self, sealed: &[u8], out: &'a mut Vec<u8>) -> Result<&'a [u8], CryptoError> {
+        let (iv, text) = self.authenticate(sealed)?;
+        if out.len() < text.len() {
+            out.resize(text.len(), 0);
+        }
+        let plain = &mut out[..text.len()];
+        self.cipher(iv).apply_keystream_b2b(text, plain);
+        Ok(plain)
+    }
+
+    /// Whether a sealed message is, byte for byte, what this key once sealed.
+    pub fn prove(&self, sealed: &[u8]) -> Result<(), CryptoError> {
+        self.authenticate(sealed).map(drop)
+    }
+
     fn authenticate<'a>(&self, sealed: &'a [u8]) -> Result<(&'a [u8; IV_LEN], &'a [u8]), CryptoError> {
         let short = CryptoError::TooShort(sealed.len());
         let (iv, rest) = sealed.split_first_chunk::<IV_LEN>().ok_or(short)?;
@@ -169,8 +186,11 @@ impl MasterKey {
     }
 
     fn keystream(&self, iv: &[u8; IV_LEN], text: &mut [u8]) {
-        let core = CtrCore::<&Aes256, flavors::Ctr128BE>::inner_iv_init(&self.encrypt, iv.into());
-        StreamCipherCoreWrapper::from_core(core).apply_keystream(text);
+        self.cipher(iv).apply_keystream(text);
+    }
+
+    fn cipher(&self, iv: &[u8; IV_LEN]) -> StreamCipherCoreWrapper<CtrCore<&Aes256, flavors::Ctr128BE>> {
+        StreamCipherCoreWrapper::from_core(CtrCore::inner_iv_init(&self.encrypt, iv.into()))
     }
 
     /// Poly1305-AES of `text`, not padded. Whole blocks go through `update`, which takes four at a time.
@@ -342,13 +362,15 @@ pub(crate) mod tests {
 
     proptest! {
         #[test]
-        fn what_is_sealed_opens(plain in prop::collection::vec(any::<u8>(), 0..300), iv in 1u128.., lead in 0usize..20) {
+        fn what_is_sealed_opens(plain in prop::collection::vec(any::<u8>(), 0..300), iv in 1u128.., lead in 0usize..20, scratch in 0usize..300) {
             let key = key();
             let mut out = vec![9; lead];
             key.seal_into(iv.to_be_bytes(), &plain, &mut out).unwrap();
             prop_assert_eq!(out.len(), lead + plain.len() + OVERHEAD);
             prop_assert_eq!(&out[..lead], &vec![9; lead][..]);
             prop_assert_eq!(key.open(&out[lead..]).unwrap(), plain.clone());
+            let mut scratch = vec![7; scratch];
+            prop_assert_eq!(key.open_to(&out[lead..], &mut scratch).unwrap(), &plain[..]);
             prop_assert_eq!(key.open_in_place(&mut out[lead..]).unwrap(), &plain[..]);
         }
 
@@ -361,6 +383,7 @@ pub(crate) mod tests {
             let bit = bit.index(out.len() * 8);
             out[bit / 8] ^= 1 << (bit % 8);
             prop_assert!(key.open(&out).is_err());
+            prop_assert!(key.open_to(&out, &mut Vec::new()).is_err() && key.prove(&out).is_err());
             prop_assert!(key.open_in_place(&mut out).is_err());
         }
     }

@@ -26,17 +26,8 @@ pub struct Group<T> {
 impl<T> Group<T> {
     /// A sealed blob among the bytes of the range; none when they end before it does.
     pub fn sealed<'b>(&self, bytes: &'b [u8], at: &Located) -> Option<&'b [u8]> {
-        bytes.get(self.place(at)?)
-    }
-
-    /// The same, to be opened where it stands.
-    pub fn sealed_mut<'b>(&self, bytes: &'b mut [u8], at: &Located) -> Option<&'b mut [u8]> {
-        bytes.get_mut(self.place(at)?)
-    }
-
-    fn place(&self, at: &Located) -> Option<std::ops::Range<usize>> {
         let from = usize::try_from(u64::from(at.offset).checked_sub(self.start)?).ok()?;
-        Some(from..from.checked_add(at.length as usize)?)
+        bytes.get(from..from.checked_add(at.length as usize)?)
     }
 }
 

@@ -36,10 +36,11 @@ const HELD: u32 = 16 << 20;
 /// Bytes decompressed at a time when a plaintext is not held.
 const STEP: usize = 128 << 10;
 
-/// Opens blobs for one thread: owns a decompression context that is reused.
+/// Opens blobs for one thread: owns a decompression context and buffers that are reused.
 pub struct Opener {
     key: Arc<MasterKey>,
     context: DCtx<'static>,
+    payload: Vec<u8>,
     plain: Vec<u8>,
 }
 
@@ -52,18 +53,16 @@ impl std::fmt::Debug for Opener {
 impl Opener {
     /// Opens what `key` sealed.
     pub fn new(key: Arc<MasterKey>) -> Self {
-        Self { key, context: DCtx::create(), plain: Vec::new() }
+        Self { key, context: DCtx::create(), payload: Vec::new(), plain: Vec::new() }
     }
 
-    /// As [`open_blob`], without an allocation: `sealed` is opened where it stands, and is of no use afterwards.
-    pub fn open<'a>(
-        &'a mut self,
-        expect: &Id,
-        sealed: &'a mut [u8],
-        uncompressed: Option<NonZeroU32>,
-    ) -> Result<&'a [u8], PackError> {
+    /// As [`open_blob`], without an allocation.
+    pub fn open(&mut self, expect: &Id, sealed: &[u8], uncompressed: Option<NonZeroU32>) -> Result<&[u8], PackError> {
         check_lengths(sealed.len(), uncompressed)?;
-        let payload = self.key.open_in_place(sealed)?;
+        if self.payload.len() > HELD as usize {
+            self.payload = Vec::new();
+        }
+        let payload = self.key.open_to(sealed, &mut self.payload)?;
         let plain: &[u8] = match uncompressed {
             None => payload,
             Some(len) => {
@@ -79,12 +78,13 @@ impl Opener {
     }
 
     /// Whether a sealed blob opens and is what it should be. One that is long is not held as a whole.
-    pub fn prove(&mut self, expect: &Id, sealed: &mut [u8], uncompressed: Option<NonZeroU32>) -> Result<(), PackError> {
+    pub fn prove(&mut self, expect: &Id, sealed: &[u8], uncompressed: Option<NonZeroU32>) -> Result<(), PackError> {
         if uncompressed.is_none_or(|len| len.get() <= HELD) {
             return self.open(expect, sealed, uncompressed).map(drop);
         }
         check_lengths(sealed.len(), uncompressed)?;
-        BlobReader::over(Cursor::new(&*self.key.open_in_place(sealed)?), expect, uncompressed)?.read_to_end().map(drop)
+        let payload = self.key.open_to(sealed, &mut self.payload)?;
+        BlobReader::over(Cursor::new(payload), expect, uncompressed)?.read_to_end().map(drop)
     }
 
     /// Opens a sealed blob, verifies its plaintext, and returns what was sealed, compressed as it is: to be sealed anew

@@ -80,7 +80,7 @@ fn frames_have_no_checksum_a_content_size_and_a_small_window() {
 #[test]
 fn a_pack_is_its_blobs_its_header_and_nothing_else() {
     let mut sealer = sealer();
-    let mut builder = PackBuilder::with_capacity(BlobType::Data, 1 << 20);
+    let mut builder = PackBuilder::to_fill(BlobType::Data, 1 << 20);
     let plains = [text(5000), random(40_000, 1), vec![], text(9)];
     for plain in &plains {
         builder.add(&mut sealer, Id::of(plain), plain).unwrap();
@@ -273,8 +273,8 @@ fn a_context_can_be_used_again_after_a_failure() {
     let (_, pack) = one(BlobType::Data, &plain);
     let mut opener = Opener::new(Arc::new(key()));
     let sealed = sealed_of(&pack, 0);
-    assert!(opener.open(&Id::of(&plain), &mut sealed.to_vec(), NonZeroU32::new(4000)).is_err());
-    assert_eq!(opener.open(&Id::of(&plain), &mut sealed.to_vec(), NonZeroU32::new(5000)).unwrap(), plain);
+    assert!(opener.open(&Id::of(&plain), &sealed, NonZeroU32::new(4000)).is_err());
+    assert_eq!(opener.open(&Id::of(&plain), &sealed, NonZeroU32::new(5000)).unwrap(), plain);
 }
 
 fn blobs() -> impl Strategy<Value = Vec<Vec<u8>>> {
