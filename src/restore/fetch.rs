@@ -6,7 +6,7 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 use std::sync::{MutexGuard, PoisonError};
 
-use bytes::{Bytes, BytesMut};
+use bytes::Bytes;
 use crossbeam_channel::Receiver;
 
 use super::job::Restore;
@@ -114,13 +114,12 @@ fn fetch(restore: &Restore, window: &Window, group: &Group<Piece>, opener: &mut 
         }
     };
     restore.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
-    let mut bytes = bytes.try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
     let mut pieces = group.items.as_slice();
     while let Some(first) = pieces.first() {
         // One blob may be wanted at several places: it is opened once.
         let same = pieces.iter().take_while(|p| p.id == first.id && p.located == first.located).count();
         let (places, rest) = pieces.split_at(same);
-        let sealed = group.sealed_mut(&mut bytes, &first.located);
+        let sealed = group.sealed(&bytes, &first.located);
         match sealed.and_then(|sealed| opener.open(&first.id, sealed, first.located.uncompressed).ok()) {
             Some(plain) => places.iter().for_each(|piece| write(restore, window, piece, plain)),
             None => match elsewhere(restore, first) {

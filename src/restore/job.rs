@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::attributes::Attributes;
 use super::walk::Walk;
 use super::window::Folder;
-use super::{Existing, Mode, Options, RestoreError, Summary, place, remove};
+use super::{Existing, Mode, Options, RestoreError, Summary, place, remove, sync};
 use crate::monitor::{Cancel, Monitor, Problem};
 use crate::vault::index::Index;
 use crate::vault::tree::{Node, NodeKind};
@@ -99,18 +99,20 @@ impl Restore {
         self.monitor.stage("restore");
         let start = self.start(root)?;
         let target = self.target()?;
-        let summary = {
+        let walk = || {
             let mut walk = Walk::new(&self);
-            walk.run(start, target)?;
-            self.make_durable()?;
-            walk.summary
+            walk.run(start, target).map(|()| walk.summary)
+        };
+        let summary = match self.writes().then(|| self.open_target()).transpose()? {
+            None => walk()?,
+            Some(open) => sync::alongside(&self, open, walk)?,
         };
         self.notes();
         let read = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         let summary = Summary {
             files_unchanged: read(&self.files_unchanged),
             bytes_unchanged: read(&self.unchanged),
-            bytes_written: if self.writes() { read(&self.written) } else { summary.bytes_written },
+            bytes_written: summary.bytes_written + read(&self.written),
             bytes_fetched: read(&self.fetched),
             files_lost: read(&self.files_lost),
             ..summary
@@ -118,17 +120,12 @@ impl Restore {
         Ok((summary, self.problems.into_inner().unwrap_or_else(PoisonError::into_inner)))
     }
 
-    /// What is reported as restored survives a power cut. One call for the whole file system costs less than one for
-    /// each of many small files.
-    fn make_durable(&self) -> Result<(), RestoreError> {
-        if !self.writes() {
-            return Ok(());
-        }
-        self.monitor.stage("sync");
-        let path = &self.options.target;
-        let failed = |source| RestoreError::Target { target: path.clone(), source };
-        let open = place::open_target(path).map_err(failed)?;
-        rustix::fs::syncfs(&open).map_err(|error| failed(error.into()))
+    pub(super) fn target_failed(&self, source: io::Error) -> RestoreError {
+        RestoreError::Target { target: self.options.target.clone(), source }
+    }
+
+    fn open_target(&self) -> Result<std::os::fd::OwnedFd, RestoreError> {
+        place::open_target(&self.options.target).map_err(|error| self.target_failed(error))
     }
 
     fn notes(&self) {
@@ -169,7 +166,7 @@ impl Restore {
     /// Opens the target, making it where needed; `None` where it would be made but nothing is written.
     fn target(&self) -> Result<Option<Folder>, RestoreError> {
         let path = &self.options.target;
-        let failed = |source| RestoreError::Target { target: path.clone(), source };
+        let failed = |source| self.target_failed(source);
         if self.writes() {
             std::fs::create_dir_all(path).map_err(failed)?;
         }

@@ -11,10 +11,12 @@
 mod attributes;
 mod error;
 mod fetch;
+mod finish;
 mod job;
 mod place;
 mod remove;
 mod select;
+mod sync;
 mod walk;
 mod window;
 

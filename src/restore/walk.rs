@@ -8,8 +8,10 @@ use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex};
 
+use crossbeam_channel::Sender;
 use rustix::fs::FileType;
 
+use super::finish::{self, clear};
 use super::job::{Restore, Start, join};
 use super::select::Wanted;
 use super::window::{Folder, Piece, State, Target, Window};
@@ -38,6 +40,8 @@ struct Frame {
 pub(super) struct Walk<'r> {
     restore: &'r Restore,
     window: Window,
+    /// Finishes windows while the next is gathered.
+    finisher: Option<Sender<Window>>,
     stack: Vec<Frame>,
     /// First names of files with several, by device and inode.
     links: HashMap<(u64, u64), Vec<Vec<u8>>>,
@@ -47,17 +51,35 @@ pub(super) struct Walk<'r> {
 impl<'r> Walk<'r> {
     pub(super) fn new(restore: &'r Restore) -> Self {
         let (window, summary) = (Window::default(), Summary::default());
-        Self { restore, window, stack: Vec::new(), links: HashMap::new(), summary }
+        Self { restore, window, finisher: None, stack: Vec::new(), links: HashMap::new(), summary }
     }
 
+    /// Walks and has every window finished: by another thread, while this one gathers the next, unless one thing is to
+    /// happen after another.
     pub(super) fn run(&mut self, start: Start, target: Option<Folder>) -> Result<(), RestoreError> {
+        let restore = self.restore;
+        if restore.options.workers < 2 {
+            return self.walk(start, target);
+        }
+        std::thread::scope(|scope| {
+            let (send, receive) = crossbeam_channel::bounded(0);
+            let finisher = scope.spawn(move || receive.iter().for_each(|window| finish::window(restore, window)));
+            self.finisher = Some(send);
+            let walked = self.walk(start, target);
+            self.finisher = None;
+            finisher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
+            walked
+        })
+    }
+
+    fn walk(&mut self, start: Start, target: Option<Folder>) -> Result<(), RestoreError> {
         let target = target.map(Arc::new);
         if let Some(node) = start.file {
             let folder = target.clone();
             if let Some(folder) = &folder
                 && self.restore.writes()
             {
-                self.entry_in(folder, node, false);
+                self.entry_in(folder, node, false)?;
             } else {
                 self.count(&node);
             }
@@ -125,7 +147,7 @@ impl<'r> Walk<'r> {
                     return self.look(node);
                 }
                 let Some((folder, fresh)) = self.folder() else { return Ok(()) };
-                self.entry_in(&folder, node, fresh);
+                self.entry_in(&folder, node, fresh)?;
                 if self.window.is_full() { self.flush() } else { Ok(()) }
             }
         }
@@ -244,7 +266,7 @@ impl<'r> Walk<'r> {
             self.summary.bytes_written += node.size;
             return Ok(());
         };
-        self.pieces(&folder, node, true);
+        self.pieces(&folder, node, true)?;
         if self.window.is_full() { self.flush() } else { Ok(()) }
     }
 
@@ -255,15 +277,27 @@ impl<'r> Walk<'r> {
     }
 
     /// Restores one entry that is not a folder.
-    fn entry_in(&mut self, folder: &Arc<Folder>, node: Node, fresh: bool) {
+    fn entry_in(&mut self, folder: &Arc<Folder>, node: Node, fresh: bool) -> Result<(), RestoreError> {
         self.count(&node);
         let (path, kind) = (join(&folder.path, &node.name), node.kind);
-        if let Err(error) = self.entry(folder, node, fresh, &path) {
-            self.restore.lost(&path, kind, format!("not restored: {error}"));
+        match self.entry(folder, node, fresh, &path) {
+            Ok(None) => Ok(()),
+            Ok(Some((node, exists))) => self.pieces(folder, node, exists),
+            Err(error) => {
+                self.restore.lost(&path, kind, format!("not restored: {error}"));
+                Ok(())
+            }
         }
     }
 
-    fn entry(&mut self, folder: &Arc<Folder>, node: Node, fresh: bool, path: &[u8]) -> io::Result<()> {
+    /// Makes what needs no fetching; a file that does is given back, and whether it is there already.
+    fn entry(
+        &mut self,
+        folder: &Arc<Folder>,
+        node: Node,
+        fresh: bool,
+        path: &[u8],
+    ) -> io::Result<Option<(Node, bool)>> {
         let restore = self.restore;
         let there = if fresh { None } else { place::look(&folder.open, &node.name)? };
         let kind = match node.kind {
@@ -272,15 +306,15 @@ impl<'r> Walk<'r> {
             NodeKind::Fifo => FileType::Fifo,
             NodeKind::Dev => FileType::BlockDevice,
             NodeKind::CharDev => FileType::CharacterDevice,
-            NodeKind::Socket | NodeKind::Dir => return Ok(()),
+            NodeKind::Socket | NodeKind::Dir => return Ok(None),
         };
         if matches!(node.kind, NodeKind::Dev | NodeKind::CharDev) && restore.options.privileged == Privileged::Leave {
             restore.problem(path, "left out: device nodes are only restored with --privileged");
-            return Ok(());
+            return Ok(None);
         }
         if let Some(first) = self.linked(folder, &node) {
             self.window.links.push((folder.clone(), node, first));
-            return Ok(());
+            return Ok(None);
         }
         if there.is_some() {
             clear(restore, folder, &node.name)?;
@@ -294,7 +328,7 @@ impl<'r> Walk<'r> {
             restore.problem(path, why);
         }
         restore.monitor.advance(1, 0);
-        Ok(())
+        Ok(None)
     }
 
     /// For a file with several names: the first one's path when this is another, which is noted when this is the first.
@@ -316,10 +350,15 @@ impl<'r> Walk<'r> {
         }
     }
 
-    fn file(&mut self, folder: &Arc<Folder>, node: Node, there: Option<&rustix::fs::Stat>) -> io::Result<()> {
+    fn file(
+        &mut self,
+        folder: &Arc<Folder>,
+        node: Node,
+        there: Option<&rustix::fs::Stat>,
+    ) -> io::Result<Option<(Node, bool)>> {
         if let Some(first) = self.linked(folder, &node) {
             self.window.links.push((folder.clone(), node, first));
-            return Ok(());
+            return Ok(None);
         }
         let mut exists = false;
         if let Some(stat) = there {
@@ -334,8 +373,7 @@ impl<'r> Walk<'r> {
                 clear(self.restore, folder, &node.name)?;
             }
         }
-        self.pieces(folder, node, exists);
-        Ok(())
+        Ok(Some((node, exists)))
     }
 
     fn same_content(&self, folder: &Folder, node: &Node) -> bool {
@@ -348,7 +386,7 @@ impl<'r> Walk<'r> {
     }
 
     /// Adds a file's pieces to the window, and to further ones when they do not fit.
-    fn pieces(&mut self, folder: &Arc<Folder>, node: Node, exists: bool) {
+    fn pieces(&mut self, folder: &Arc<Folder>, node: Node, exists: bool) -> Result<(), RestoreError> {
         let restore = self.restore;
         let (places, size, lost) = self.places(&node);
         let holes = |piece: &(Id, Located, u64)| !exists && piece.0 == restore.hole;
@@ -363,7 +401,7 @@ impl<'r> Walk<'r> {
                 restore.files_unchanged.fetch_add(1, Ordering::Relaxed);
             }
             restore.monitor.advance(0, size);
-            return;
+            return Ok(());
         }
         for (id, located, at) in places {
             if !exists && id == restore.hole {
@@ -373,10 +411,11 @@ impl<'r> Walk<'r> {
             self.window.pieces.push(Piece { id, located, file, at, compare: exists });
             self.window.bytes += located.plain_len();
             if self.window.is_full() {
-                self.fetch();
+                self.fetch()?;
                 file = self.window.file(target.clone());
             }
         }
+        Ok(())
     }
 
     /// Where each chunk of a file goes, and the file's size. A chunk that no index file names is lost; the ones after it
@@ -407,62 +446,28 @@ impl<'r> Walk<'r> {
         (places, size, lost)
     }
 
-    /// Fetches and writes the window's pieces.
-    fn fetch(&mut self) {
-        fetch::compare(self.restore, &mut self.window);
-        if self.restore.writes() {
-            fetch::window(self.restore, &mut self.window);
-        } else {
-            let bytes: u64 = self.window.pieces.iter().map(|piece| piece.located.plain_len()).sum();
-            self.summary.bytes_written += bytes;
-            self.window.pieces.clear();
-        }
-        self.window.files.clear();
-        self.window.bytes = 0;
+    /// Has the window's pieces written, and begins another; links and folders wait for the last of them.
+    fn fetch(&mut self) -> Result<(), RestoreError> {
+        let window = self.window.split();
+        self.hand_over(window)
     }
 
-    /// Finishes the window: pieces, then hard links, then the attributes of folders that were left.
+    /// Has the whole window finished.
     fn flush(&mut self) -> Result<(), RestoreError> {
         if self.window.is_empty() {
             return Ok(());
         }
-        self.fetch();
-        if self.restore.cancel.is_cancelled() {
-            return Err(RestoreError::Cancelled);
-        }
         let window = std::mem::take(&mut self.window);
-        for (folder, node, first) in window.links {
-            let path = join(&folder.path, &node.name);
-            if let Err(error) = self.link(&folder, &node, &first) {
-                self.restore.lost(&path, node.kind, format!("not linked to its first name: {error}"));
-            }
-        }
-        for (folder, node) in window.left {
-            if let Some(node) = node {
-                for why in self.restore.attributes.apply(&folder.open, &node, true) {
-                    self.restore.problem(&folder.path, why);
-                }
-            }
-        }
-        Ok(())
+        self.hand_over(window)
     }
 
-    fn link(&self, folder: &Folder, node: &Node, first: &[Vec<u8>]) -> io::Result<()> {
-        let Some((name, way)) = first.split_last() else { return Ok(()) };
-        let mut open = place::open_target(&self.restore.options.target)?;
-        for part in way {
-            open = place::open_dir(&open, part)?;
+    /// To whoever finishes windows, which is this thread when there is no other.
+    fn hand_over(&mut self, window: Window) -> Result<(), RestoreError> {
+        match &self.finisher {
+            Some(finisher) => finisher.send(window).map_err(|_| RestoreError::Cancelled)?,
+            None => finish::window(self.restore, window),
         }
-        let stat = place::look(&open, name)?.ok_or(io::ErrorKind::NotFound)?;
-        if let Some(there) = place::look(&folder.open, &node.name)? {
-            if (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino) {
-                return Ok(());
-            }
-            clear(self.restore, folder, &node.name)?;
-        }
-        place::make_link(&open, name, &folder.open, &node.name)?;
-        self.restore.monitor.advance(1, node.size);
-        Ok(())
+        if self.restore.cancel.is_cancelled() { Err(RestoreError::Cancelled) } else { Ok(()) }
     }
 }
 
@@ -480,14 +485,4 @@ fn folder_in(restore: &Restore, above: &Folder, name: &[u8], fresh: bool) -> io:
         return Err(io::ErrorKind::AlreadyExists.into());
     }
     Ok((open, made))
-}
-
-/// Removes what stands in the way. A folder with something in it is removed only where deleting was asked for.
-fn clear(restore: &Restore, folder: &Folder, name: &[u8]) -> io::Result<()> {
-    let Some(stat) = place::look(&folder.open, name)? else { return Ok(()) };
-    match (place::kind(&stat) == FileType::Directory, restore.options.existing) {
-        (false, _) => place::unlink(&folder.open, name),
-        (true, Existing::Mirror) => remove::all(&folder.open, name).map(drop),
-        (true, Existing::Overwrite | Existing::Refuse) => place::remove_dir(&folder.open, name),
-    }
 }

@@ -13,11 +13,12 @@ use crate::vault::tree::Node;
 use crate::vault::{Id, Located};
 
 /// Bytes of files in a window; a larger file is spread over several.
-pub(super) const BYTES: u64 = 512 << 20;
-/// Pieces in a window.
-pub(super) const PIECES: usize = 32_768;
+pub(super) const BYTES: u64 = 256 << 20;
+/// Pieces in a window. One is gathered while another is finished.
+pub(super) const PIECES: usize = 16_384;
 /// Folders that a window holds open.
-pub(super) const FOLDERS: usize = 400;
+pub(super) const FOLDERS: usize = 300;
+
 /// A folder of the target that is being filled.
 #[derive(Debug)]
 pub(super) struct Folder {
@@ -83,6 +84,13 @@ impl Window {
         self.folders.insert(Arc::as_ptr(&target.folder) as usize);
         self.files.push(target);
         self.files.len() - 1
+    }
+
+    /// Takes the files and their pieces out; links and folders stay for later.
+    pub(super) fn split(&mut self) -> Self {
+        let later =
+            Self { links: std::mem::take(&mut self.links), left: std::mem::take(&mut self.left), ..Self::default() };
+        std::mem::replace(self, later)
     }
 
     pub(super) fn is_full(&self) -> bool {

@@ -1,0 +1,66 @@
+//! Finishing a window: its pieces, then hard links, then the attributes of folders that the walk has left.
+
+use std::io;
+use std::sync::atomic::Ordering;
+
+use rustix::fs::FileType;
+
+use super::job::{Restore, join};
+use super::window::{Folder, Window};
+use super::{Existing, fetch, place, remove};
+use crate::vault::tree::Node;
+
+/// Finishes a window, or counts what would be written. Stops early when asked to.
+pub(super) fn window(restore: &Restore, mut window: Window) {
+    fetch::compare(restore, &mut window);
+    if !restore.writes() {
+        let bytes = window.pieces.iter().map(|piece| piece.located.plain_len()).sum();
+        restore.written.fetch_add(bytes, Ordering::Relaxed);
+        return;
+    }
+    fetch::window(restore, &mut window);
+    if restore.cancel.is_cancelled() {
+        return;
+    }
+    for (folder, node, first) in window.links {
+        let path = join(&folder.path, &node.name);
+        if let Err(error) = link(restore, &folder, &node, &first) {
+            restore.lost(&path, node.kind, format!("not linked to its first name: {error}"));
+        }
+    }
+    for (folder, node) in window.left {
+        if let Some(node) = node {
+            for why in restore.attributes.apply(&folder.open, &node, true) {
+                restore.problem(&folder.path, why);
+            }
+        }
+    }
+}
+
+fn link(restore: &Restore, folder: &Folder, node: &Node, first: &[Vec<u8>]) -> io::Result<()> {
+    let Some((name, way)) = first.split_last() else { return Ok(()) };
+    let mut open = place::open_target(&restore.options.target)?;
+    for part in way {
+        open = place::open_dir(&open, part)?;
+    }
+    let stat = place::look(&open, name)?.ok_or(io::ErrorKind::NotFound)?;
+    if let Some(there) = place::look(&folder.open, &node.name)? {
+        if (there.st_dev, there.st_ino) == (stat.st_dev, stat.st_ino) {
+            return Ok(());
+        }
+        clear(restore, folder, &node.name)?;
+    }
+    place::make_link(&open, name, &folder.open, &node.name)?;
+    restore.monitor.advance(1, node.size);
+    Ok(())
+}
+
+/// Removes what stands in the way. A folder with something in it is removed only where deleting was asked for.
+pub(super) fn clear(restore: &Restore, folder: &Folder, name: &[u8]) -> io::Result<()> {
+    let Some(stat) = place::look(&folder.open, name)? else { return Ok(()) };
+    match (place::kind(&stat) == FileType::Directory, restore.options.existing) {
+        (false, _) => place::unlink(&folder.open, name),
+        (true, Existing::Mirror) => remove::all(&folder.open, name).map(drop),
+        (true, Existing::Overwrite | Existing::Refuse) => place::remove_dir(&folder.open, name),
+    }
+}
