@@ -7,7 +7,7 @@ use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use rustix::fs::{AtFlags, Gid, Mode, Timespec, Timestamps, Uid, XattrFlags};
+use rustix::fs::{AtFlags, Gid, Mode, Stat, Timespec, Timestamps, Uid, XattrFlags};
 use rustix::io::Errno;
 
 use super::Privileged;
@@ -40,20 +40,29 @@ impl Attributes {
     pub(super) fn apply(&self, file: impl AsFd, node: &Node, existed: bool) -> Vec<String> {
         let file = file.as_fd();
         let mut failed = Vec::new();
+        // What is as it should be is not set again: each of these calls is a change that the file system has to write.
+        let there = if existed { rustix::fs::fstat(file).ok() } else { None };
         if existed {
             remove_others(file, node, &mut failed);
         }
         let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
-        let owned = self.owner(rustix::fs::fchown(file, Some(uid), Some(gid)), &mut failed);
+        let same_owner = there.is_some_and(|stat| (stat.st_uid, stat.st_gid) == (node.uid, node.gid));
+        let owned = same_owner || self.owner(rustix::fs::fchown(file, Some(uid), Some(gid)), &mut failed);
         let mut left = false;
         let mode = self.mode(node, owned, &mut left);
-        note(&mut failed, "its mode cannot be set", rustix::fs::fchmod(file, mode));
+        let same_mode = there.is_some_and(|stat| stat.st_mode & 0o7777 == mode.as_raw_mode());
+        if !(same_owner && same_mode) {
+            note(&mut failed, "its mode cannot be set", rustix::fs::fchmod(file, mode));
+        }
         for xattr in self.xattrs(node, &mut left) {
             let attribute = xattr.name.as_slice();
             let set = rustix::fs::fsetxattr(file, attribute, &xattr.value, XattrFlags::empty());
             self.xattr(attribute, set, &mut failed);
         }
-        note(&mut failed, "its times cannot be set", rustix::fs::futimens(file, &times(node)));
+        let times = times(node);
+        if !there.is_some_and(|stat| has_times(&stat, &times)) {
+            note(&mut failed, "its times cannot be set", rustix::fs::futimens(file, &times));
+        }
         self.rights_left.fetch_add(u64::from(left), Ordering::Relaxed);
         failed
     }
@@ -145,8 +154,18 @@ impl Attributes {
 
 /// Removes the attributes that the node does not have, but for those that the system sets on everything.
 fn remove_others(file: BorrowedFd<'_>, node: &Node, failed: &mut Vec<String>) {
-    let mut list = vec![0; 64 << 10];
-    let len = match rustix::fs::flistxattr(file, &mut list) {
+    // Most have few or none.
+    let mut short = [0; 256];
+    let mut long = Vec::new();
+    let listed = match rustix::fs::flistxattr(file, &mut short) {
+        Err(Errno::RANGE) => {
+            long.resize(64 << 10, 0);
+            rustix::fs::flistxattr(file, &mut long)
+        }
+        listed => listed,
+    };
+    let list = if long.is_empty() { &short[..] } else { &long };
+    let len = match listed {
         Ok(len) => len,
         Err(Errno::NOTSUP) => return,
         Err(error) => return note(failed, "its extended attributes cannot be listed", Err(error)),
@@ -170,6 +189,14 @@ fn note(failed: &mut Vec<String>, what: &str, result: rustix::io::Result<()>) {
     if let Err(error) = result {
         failed.push(format!("{what}: {}", io::Error::from(error)));
     }
+}
+
+fn has_times(stat: &Stat, times: &Timestamps) -> bool {
+    let (access, modification) = (times.last_access, times.last_modification);
+    let seconds = (i128::from(stat.st_atime), i128::from(stat.st_mtime));
+    let nanos = (i128::from(stat.st_atime_nsec), i128::from(stat.st_mtime_nsec));
+    seconds == (access.tv_sec.into(), modification.tv_sec.into())
+        && nanos == (access.tv_nsec.into(), modification.tv_nsec.into())
 }
 
 fn times(node: &Node) -> Timestamps {

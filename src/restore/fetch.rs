@@ -4,7 +4,7 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
-use std::sync::{MutexGuard, PoisonError};
+use std::sync::{Arc, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 use crossbeam_channel::Receiver;
@@ -16,7 +16,7 @@ use crate::vault::pack::Opener;
 use crate::vault::ranges::Group;
 use crate::vault::{BlobKey, Id, chain};
 
-/// Drops the pieces that the files have already. Files that cannot be opened for writing are made anew.
+/// Drops the pieces that the files have already.
 pub(super) fn compare(restore: &Restore, window: &mut Window) {
     let pieces = std::mem::take(&mut window.pieces);
     let (compared, mut wanted): (Vec<_>, Vec<_>) = pieces.into_iter().partition(|piece| piece.compare);
@@ -30,9 +30,8 @@ pub(super) fn compare(restore: &Restore, window: &mut Window) {
             .map(|_| {
                 let receive: Receiver<&[Piece]> = receive.clone();
                 scope.spawn(move || {
-                    let mut buffer = Vec::new();
-                    let differs = |piece: &&Piece| !equal(restore, &files[piece.file], piece, &mut buffer);
-                    receive.iter().flatten().filter(differs).copied().collect::<Vec<_>>()
+                    let mut comparer = Comparer { restore, files, open: None, buffer: Vec::new() };
+                    receive.iter().flatten().filter(|piece| !comparer.equal(piece)).copied().collect::<Vec<_>>()
                 })
             })
             .collect();
@@ -50,28 +49,42 @@ pub(super) fn holds(file: &File, id: Id, len: u64, at: u64, buffer: &mut Vec<u8>
     file.read_exact_at(buffer, at).is_ok() && Id::of(buffer) == id
 }
 
-/// Whether the file has the piece at its place already; if so, it counts as done.
-fn equal(restore: &Restore, target: &Target, piece: &Piece, buffer: &mut Vec<u8>) -> bool {
-    if restore.cancel.is_cancelled() {
-        return false;
-    }
-    let len = piece.located.plain_len();
-    let file = place::open_file(&target.folder.open, &target.node.name, false);
-    if !file.is_ok_and(|file| holds(&file, piece.id, len, piece.at, buffer)) {
-        return false;
-    }
-    restore.unchanged.fetch_add(len, Ordering::Relaxed);
-    restore.monitor.advance(0, len);
-    let mut state = lock(target);
-    state.kept += 1;
-    match restore.options.mode {
-        Mode::Write => done(restore, target, state),
-        Mode::Rehearse if state.kept == target.node.content.len() as u64 => {
-            restore.files_unchanged.fetch_add(1, Ordering::Relaxed);
+/// Compares pieces with what is there, with one file open at a time.
+struct Comparer<'r> {
+    restore: &'r Restore,
+    files: &'r [Arc<Target>],
+    open: Option<(usize, Option<File>)>,
+    buffer: Vec<u8>,
+}
+
+impl Comparer<'_> {
+    /// Whether the file has the piece at its place already; if so, it counts as done.
+    fn equal(&mut self, piece: &Piece) -> bool {
+        let (restore, target) = (self.restore, &self.files[piece.file]);
+        if restore.cancel.is_cancelled() {
+            return false;
         }
-        Mode::Rehearse => {}
+        if self.open.as_ref().is_none_or(|(number, _)| *number != piece.file) {
+            self.open = Some((piece.file, place::open_to_compare(&target.folder.open, &target.node.name).ok()));
+        }
+        let Some((_, Some(file))) = &self.open else { return false };
+        let len = piece.located.plain_len();
+        if !holds(file, piece.id, len, piece.at, &mut self.buffer) {
+            return false;
+        }
+        restore.unchanged.fetch_add(len, Ordering::Relaxed);
+        restore.monitor.advance(0, len);
+        let mut state = lock(target);
+        state.kept += 1;
+        match restore.options.mode {
+            Mode::Write => done(restore, target, state, Some(file)),
+            Mode::Rehearse if state.kept == target.node.content.len() as u64 => {
+                restore.files_unchanged.fetch_add(1, Ordering::Relaxed);
+            }
+            Mode::Rehearse => {}
+        }
+        true
     }
-    true
 }
 
 /// Writes all pieces of the window; what is lost is noted in the files' states.
@@ -147,7 +160,7 @@ fn write(restore: &Restore, window: &Window, piece: &Piece, plain: &[u8]) {
         state.lost_pieces += 1;
     }
     restore.monitor.advance(0, plain.len() as u64);
-    done(restore, target, state);
+    done(restore, target, state, None);
 }
 
 fn write_at(restore: &Restore, target: &Target, state: &mut State, at: u64, plain: &[u8]) -> io::Result<()> {
@@ -160,7 +173,10 @@ fn write_at(restore: &Restore, target: &Target, state: &mut State, at: u64, plai
 fn open<'s>(target: &Target, state: &'s mut State) -> io::Result<&'s mut File> {
     if state.file.is_none() {
         let (folder, name) = (&target.folder.open, &target.node.name);
-        let file = if state.exists { place::open_file(folder, name, true)? } else { place::make_file(folder, name)? };
+        let file = match state.exists {
+            true => place::open_file(folder, name).or_else(|_| place::replace_file(folder, name))?,
+            false => place::make_file(folder, name)?,
+        };
         // A new file of one piece gets its size by being written, unless the piece is a hole.
         if state.exists || target.node.content.len() > 1 || state.missing == 0 {
             file.set_len(target.size)?;
@@ -180,27 +196,39 @@ fn lose(restore: &Restore, window: &Window, piece: &Piece, why: &str) {
         state.lost.get_or_insert_with(|| format!("cannot be made: {error}"));
     }
     restore.monitor.advance(0, piece.located.plain_len());
-    done(restore, target, state);
+    done(restore, target, state, None);
 }
 
 /// One piece less; the last one completes the file.
-fn done(restore: &Restore, target: &Target, mut state: MutexGuard<'_, State>) {
+fn done(restore: &Restore, target: &Target, mut state: MutexGuard<'_, State>, compared: Option<&File>) {
     state.missing = state.missing.saturating_sub(1);
     if state.missing == 0 {
-        finish(restore, target, &mut state);
+        finish(restore, target, &mut state, compared);
     }
 }
 
-/// Gives the file its attributes and closes it.
-pub(super) fn finish(restore: &Restore, target: &Target, state: &mut State) {
+/// Gives the file its attributes and closes it. `compared` is the file as it was there before, if it has been open.
+pub(super) fn finish(restore: &Restore, target: &Target, state: &mut State, compared: Option<&File>) {
     let path = || super::job::join(&target.folder.path, &target.node.name);
     let existed = state.exists;
-    if existed && state.kept == target.node.content.len() as u64 {
+    let kept = existed && state.kept == target.node.content.len() as u64;
+    if kept {
         restore.files_unchanged.fetch_add(1, Ordering::Relaxed);
     }
-    match open(target, state) {
+    // What is whole as it is need not be open for writing. A file without pieces has not been opened yet.
+    let empty = if kept && compared.is_none() {
+        place::open_to_compare(&target.folder.open, &target.node.name).ok()
+    } else {
+        None
+    };
+    let whole = |file: &&File| kept && file.metadata().is_ok_and(|meta| meta.len() == target.size);
+    let opened = match compared.or(empty.as_ref()).filter(whole) {
+        Some(file) => Ok(file),
+        None => open(target, state).map(|file| &*file),
+    };
+    match opened {
         Ok(file) => {
-            for why in restore.attributes.apply(&*file, &target.node, existed) {
+            for why in restore.attributes.apply(file, &target.node, existed) {
                 restore.problem(&path(), why);
             }
         }

@@ -63,10 +63,30 @@ pub(super) fn make_file(dir: &OwnedFd, entry: &[u8]) -> io::Result<File> {
     Ok(File::from(rustix::fs::openat(dir, name(entry)?, flags, Mode::RUSR | Mode::WUSR)?))
 }
 
-/// Opens a regular file that is there, for reading and, where allowed, for writing.
-pub(super) fn open_file(dir: &OwnedFd, entry: &[u8], write: bool) -> io::Result<File> {
+/// Opens a regular file that is there, for reading and writing.
+pub(super) fn open_file(dir: &OwnedFd, entry: &[u8]) -> io::Result<File> {
+    open_regular(dir, entry, OFlags::RDWR)
+}
+
+/// Opens a regular file that is there, for reading. Where it is ours, that leaves no trace in its access time.
+pub(super) fn open_to_compare(dir: &OwnedFd, entry: &[u8]) -> io::Result<File> {
+    open_regular(dir, entry, OFlags::RDONLY | OFlags::NOATIME).or_else(|_| open_regular(dir, entry, OFlags::RDONLY))
+}
+
+/// Puts a new file with the same content in the place of one that cannot be opened for writing: for its mode, or because a
+/// program runs from it. A crash leaves it incomplete.
+pub(super) fn replace_file(dir: &OwnedFd, entry: &[u8]) -> io::Result<File> {
+    let old = open_to_compare(dir, entry);
+    unlink(dir, entry)?;
+    let new = make_file(dir, entry)?;
+    if let Ok(old) = old {
+        io::copy(&mut &old, &mut &new)?;
+    }
+    Ok(new)
+}
+
+fn open_regular(dir: &OwnedFd, entry: &[u8], access: OFlags) -> io::Result<File> {
     // Not blocking: a fifo put in its place must not hang the restore.
-    let access = if write { OFlags::RDWR } else { OFlags::RDONLY };
     let flags = access | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
     let file = rustix::fs::openat(dir, name(entry)?, flags, Mode::empty())?;
     let stat = rustix::fs::fstat(&file)?;
@@ -137,7 +157,7 @@ mod tests {
         let target = open_target(dir.path()).unwrap();
         assert!(open_dir(&target, b"link").is_err());
         assert!(make_dir(&target, b"link").is_err());
-        assert!(open_file(&target, b"file", true).is_err());
+        assert!(open_file(&target, b"file").is_err());
         assert!(make_file(&target, b"file").is_err());
         assert_eq!(std::fs::read(outside.path().join("secret")).unwrap(), b"x");
     }

@@ -179,3 +179,69 @@ async fn only_what_differs_is_fetched_and_what_is_extra_stays_or_goes() {
     assert_eq!(mirrored.summary.bytes_fetched, 0);
     assert_eq!(picture(source.path()), picture(target.path()));
 }
+
+/// Access, modification and change time, to the nanosecond, and the file itself.
+fn traces(path: &Path) -> [i64; 7] {
+    let meta = fs::metadata(path).unwrap();
+    let times = [meta.atime(), meta.atime_nsec(), meta.mtime(), meta.mtime_nsec(), meta.ctime(), meta.ctime_nsec()];
+    let inode = i64::try_from(meta.ino()).unwrap();
+    [times[0], times[1], times[2], times[3], times[4], times[5], inode]
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_as_it_should_be_is_not_touched_and_attributes_that_differ_are_mended() {
+    let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    make_source(source.path());
+    let vault = vault().await;
+    let done = back_up(&vault, source.path(), Threads::per_processor()).await;
+    restore(&vault, done.written.tree, options(target.path(), &done.written)).await;
+    let [small, large, nothing, f150, f151, f152] =
+        ["small", "b/large", "nothing", "b/f150", "b/f151", "b/f152"].map(|name| target.path().join("a").join(name));
+    // One has another mode, one another time, one is longer by what comes after its last piece.
+    fs::set_permissions(&f150, fs::Permissions::from_mode(0o604)).unwrap();
+    fs::File::options().write(true).open(&f151).unwrap().set_modified(std::time::UNIX_EPOCH).unwrap();
+    fs::File::options().write(true).open(&f152).unwrap().set_len(1 << 20).unwrap();
+    let before = [&large, &nothing].map(|path| traces(path));
+    for workers in [1, 3] {
+        let over = restore::Options { existing: Existing::Overwrite, workers, ..options(target.path(), &done.written) };
+        let again = restore(&vault, done.written.tree, over).await;
+        assert_eq!((again.problems, again.summary.bytes_written), (vec![], 0));
+        assert_eq!([&large, &nothing].map(|path| traces(path)), before);
+    }
+    assert_eq!(picture(source.path()), picture(target.path()));
+    assert_eq!(fs::metadata(small).unwrap().nlink(), 2);
+}
+
+/// A program that is running can be neither opened for writing nor lost.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_file_that_cannot_be_written_gives_way_to_a_copy() {
+    let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let sleep = fs::read("/bin/sleep").unwrap();
+    // Several pieces: what is whole of the old one is taken over.
+    let program = [sleep, noise(20 << 20, 9)].concat();
+    let name = "program";
+    fs::write(source.path().join(name), &program).unwrap();
+    fs::set_permissions(source.path().join(name), fs::Permissions::from_mode(0o755)).unwrap();
+    let vault = vault().await;
+    let done = back_up(&vault, source.path(), Threads::per_processor()).await;
+    restore(&vault, done.written.tree, options(target.path(), &done.written)).await;
+
+    let there = target.path().join(name);
+    let file = fs::File::options().write(true).open(&there).unwrap();
+    std::os::unix::fs::FileExt::write_all_at(&file, b"damaged", 15 << 20).unwrap();
+    drop(file);
+    let mut running = std::process::Command::new(&there).arg("600").spawn().unwrap();
+    assert!(fs::File::options().write(true).open(&there).is_err(), "the system lets programs be overwritten");
+    let over = restore::Options { existing: Existing::Overwrite, ..options(target.path(), &done.written) };
+    let mended = restore(&vault, done.written.tree, over).await;
+    running.kill().unwrap();
+    running.wait().unwrap();
+    assert_eq!(mended.problems, []);
+    assert!(
+        mended.summary.bytes_unchanged > 10 << 20 && mended.summary.bytes_fetched < 9 << 20,
+        "{:?}",
+        mended.summary
+    );
+    assert!(fs::read(&there).unwrap() == program);
+    assert_eq!(picture(source.path()), picture(target.path()));
+}

@@ -365,10 +365,7 @@ impl<'r> Walk<'r> {
             // A file with other names is not written in place, as they may lie outside the target: it stays only if it
             // is what it should be.
             exists = place::kind(stat) == FileType::RegularFile
-                && match stat.st_nlink {
-                    1 => place::open_file(&folder.open, &node.name, true).is_ok(),
-                    links => links == node.links && self.same_content(folder, &node),
-                };
+                && (stat.st_nlink == 1 || stat.st_nlink == node.links && self.same_content(folder, &node));
             if !exists {
                 clear(self.restore, folder, &node.name)?;
             }
@@ -378,7 +375,7 @@ impl<'r> Walk<'r> {
 
     fn same_content(&self, folder: &Folder, node: &Node) -> bool {
         let (places, size, lost) = self.places(node);
-        let Ok(file) = place::open_file(&folder.open, &node.name, false) else { return false };
+        let Ok(file) = place::open_to_compare(&folder.open, &node.name) else { return false };
         let mut buffer = Vec::new();
         lost.is_none()
             && file.metadata().is_ok_and(|meta| meta.len() == size)
@@ -396,7 +393,7 @@ impl<'r> Walk<'r> {
         let mut file = self.window.file(target.clone());
         if missing == 0 {
             if restore.writes() {
-                fetch::finish(restore, &target, &mut fetch::lock(&target));
+                fetch::finish(restore, &target, &mut fetch::lock(&target), None);
             } else if exists && target.node.content.is_empty() {
                 restore.files_unchanged.fetch_add(1, Ordering::Relaxed);
             }
