@@ -14,6 +14,7 @@ mod fuzz_replay;
 mod heal;
 mod interop;
 mod kill;
+mod kills;
 mod memory;
 mod packaging;
 mod replicate;

@@ -119,6 +119,7 @@ fn of_vault(error: &VaultError) -> Advice {
         | VaultError::LockLost { .. }
         | VaultError::NewerVersion { .. }
         | VaultError::OldVersion { .. }
+        | VaultError::HalfARepository { .. }
         | VaultError::Damaged { .. }
         | VaultError::NoSuchSnapshot { .. }
         | VaultError::AmbiguousSnapshot { .. }

@@ -4,6 +4,7 @@
 //! to work, shows what it says through `output`, and ends with a published exit code. Nothing is decided here that
 //! another face (the service, the web) would have to decide again.
 
+mod adopt;
 mod args;
 mod backup;
 mod backup_plans;
@@ -134,6 +135,7 @@ async fn dispatch(command: Command, context: &Context) -> Result<Exit, Failure> 
     match command {
         Command::Demo(args) => Box::pin(demo::run(args, context)).await,
         Command::Init(args) => Box::pin(init::run(args, context)).await,
+        Command::Adopt(args) => Box::pin(adopt::run(args, context)).await,
         Command::Key(args) => Box::pin(key::run(args, context)).await,
         Command::Unlock(args) => Box::pin(unlock::run(args, context)).await,
         Command::Snapshots(args) => Box::pin(stop.or(snapshots::run(args, context))).await,

@@ -146,6 +146,26 @@ impl Output {
         });
     }
 
+    /// What has to be read before a question is answered: to where the question goes, and to nowhere in JSON.
+    pub(crate) fn question(self, human: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> Result<(), Failure> {
+        match self.format {
+            Format::Human => human(&mut io::stderr().lock()).map_err(Failure::output),
+            Format::Json => Ok(()),
+        }
+    }
+
+    /// Asks a question that is answered with y or n; `None` when nobody is there to answer.
+    pub(crate) fn ask(self, question: &str) -> Option<bool> {
+        if self.format == Format::Json || !io::stdin().is_terminal() || !io::stderr().is_terminal() {
+            return None;
+        }
+        let mut terminal = io::stderr().lock();
+        write!(terminal, "{question} [y/N] ").and_then(|()| terminal.flush()).ok()?;
+        let mut answer = String::new();
+        io::stdin().read_line(&mut answer).ok()?;
+        Some(matches!(answer.trim(), "y" | "Y" | "yes"))
+    }
+
     /// The error that ends the run.
     pub(crate) fn error(self, report: &Report<'_>) {
         match self.format {

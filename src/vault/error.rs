@@ -77,6 +77,12 @@ pub enum VaultError {
         /// The address.
         url: String,
     },
+    /// The hot half of a repository that rustic keeps in two places.
+    #[error("adopt the repository at {url}: it is the hot half of one that rustic keeps in two places")]
+    HalfARepository {
+        /// The address.
+        url: String,
+    },
     /// An object is not what was once written.
     #[error("use {object}, which is damaged")]
     Damaged {
@@ -199,7 +205,9 @@ impl VaultError {
     pub fn hint(&self) -> &'static str {
         match self {
             Self::NoVault { .. } => "check the address, or make a vault there with `drctl init`",
-            Self::VaultExists { .. } => "use it as it is, or choose another address",
+            Self::VaultExists { .. } => {
+                "use it as it is, or choose another address; one that restic or rustic made is taken on with `drctl adopt`"
+            }
             Self::Unfinished { .. } => {
                 "run `drctl init` again with the same key; it goes on where it stopped. Or remove what is there by hand"
             }
@@ -214,6 +222,7 @@ impl VaultError {
             Self::LockLost { .. } => "run it again; what was uploaded is not uploaded twice",
             Self::NewerVersion { .. } => "install a newer drctl",
             Self::OldVersion { .. } => "upgrade it with `restic migrate upgrade_repo_v2`, or restore from it as it is",
+            Self::HalfARepository { .. } => "give the address of the cold half: it holds everything",
             Self::Damaged { object, .. } if object.starts_with(super::layout::FileType::Lock.folder()) => {
                 "make sure that nobody works in the vault, then remove the lock with `drctl unlock --all`"
             }

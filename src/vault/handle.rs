@@ -87,8 +87,8 @@ impl Vault {
         self.0.config.version
     }
 
-    /// Whether drctl made it, rather than restic or rustic.
-    pub fn is_native(&self) -> bool {
+    /// Whether drctl made or adopted it. Without settings it is as the tool that made it wants it.
+    pub fn has_settings(&self) -> bool {
         self.0.settings.is_some()
     }
 

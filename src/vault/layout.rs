@@ -7,7 +7,7 @@ use super::id::Id;
 /// The sealed configuration: what makes a place a vault.
 pub const CONFIG: &str = "config";
 
-/// Our own settings, sealed. Absent in vaults that another tool made.
+/// Our own settings, sealed. Absent in vaults that another tool made and nobody adopted.
 pub const SETTINGS: &str = "drctl/vault";
 
 /// Where the records of finished runs are.

@@ -25,6 +25,7 @@ pub mod tree;
 pub mod unpacked;
 pub mod whoami;
 
+mod adopting;
 mod blobs;
 mod handle;
 mod keys;
@@ -35,6 +36,7 @@ mod payloads;
 mod rewrite_index;
 mod snapshots;
 
+pub use adopting::{Adopted, Survey, Wish};
 pub use blob::{BlobKey, BlobType, Located};
 pub(crate) use error::chain;
 pub use error::{Damage, VaultError};

@@ -1,7 +1,7 @@
 //! Our own settings of a vault: what it is cut with, how large its packs are, and who else writes to it.
 //!
-//! Sealed, in `drctl/vault`, written once when the vault is made and never changed. A vault that another tool made has
-//! none: it is cut with Rabin and its own polynomial, so that what both tools write is stored once.
+//! Sealed, in `drctl/vault`, written once when the vault is made or adopted and never changed. A vault that another tool
+//! made has none until then: it is cut with Rabin and its own polynomial, so that what both tools write is stored once.
 
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;

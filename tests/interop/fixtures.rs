@@ -18,7 +18,7 @@ use crate::support::peers::restics;
 const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/fixtures/vaults");
 
 /// A fixture, unpacked in a house.
-struct Fixture {
+pub(super) struct Fixture {
     grounds: Grounds,
     key: PathBuf,
     /// What it should hold.
@@ -26,7 +26,7 @@ struct Fixture {
 }
 
 impl Fixture {
-    fn unpacked(name: &str) -> Self {
+    pub(super) fn unpacked(name: &str) -> Self {
         let at = |ending: &str| Path::new(FOLDER).join(format!("{name}.{ending}"));
         let expected: Value = serde_json::from_slice(&fs::read(at("json")).unwrap()).unwrap();
         let grounds = Grounds::bare(House::new());
@@ -37,12 +37,12 @@ impl Fixture {
         Self { grounds, key, expected }
     }
 
-    fn drctl<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Call {
+    pub(super) fn drctl<'a>(&self, args: impl IntoIterator<Item = &'a str>) -> Call {
         self.grounds.drctl(["--key-file"]).arg(&self.key).args(args)
     }
 
     /// Path and digest of every object.
-    fn objects(&self) -> BTreeMap<PathBuf, String> {
+    pub(super) fn objects(&self) -> BTreeMap<PathBuf, String> {
         below(&self.grounds.vault)
             .into_iter()
             .filter(|path| path.is_file())
@@ -240,6 +240,6 @@ fn escaped(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| if plain(byte) { char::from(*byte).to_string() } else { format!("%{byte:02x}") }).collect()
 }
 
-fn digest(path: &Path) -> String {
+pub(super) fn digest(path: &Path) -> String {
     hex::encode(Sha256::digest(fs::read(path).unwrap()))
 }

@@ -1,6 +1,7 @@
 //! drctl beside stock restic (0.14, 0.18) and rustic: each reads, checks, restores, copies and prunes what the others
 //! write, and all heed each other's locks.
 
+mod adopt;
 mod fixtures;
 mod locks;
 mod reads_ours;

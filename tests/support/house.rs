@@ -173,6 +173,16 @@ impl Call {
         self.command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
     }
 
+    /// The same call, behind a shell that waits for a line before it becomes the program: whoever means to watch all of a
+    /// process does not come too late. What it writes is lost.
+    pub(crate) fn spawn_held(self) -> Child {
+        let mut held = Command::new("sh");
+        held.args(["-c", "read -r _; exec \"$@\"", "sh"]).arg(self.command.get_program()).args(self.command.get_args());
+        held.env_clear().envs(self.command.get_envs().filter_map(|(name, value)| Some((name, value?))));
+        held.current_dir(self.command.get_current_dir().unwrap_or(Path::new("/")));
+        held.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap()
+    }
+
     /// Runs it to its end.
     pub(crate) fn run(mut self) -> Outcome {
         self.command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());

@@ -9,6 +9,7 @@ pub(crate) mod peers;
 pub(crate) mod proxy;
 pub(crate) mod s3;
 pub(crate) mod small;
+pub(crate) mod trace;
 pub(crate) mod vaults;
 
 /// Numbers that look random and repeat: a failing test prints its seed.

@@ -2,6 +2,7 @@
 //!
 //! Only shapes and their texts are here. What a command does is in the file of the same name one folder up.
 
+pub(crate) mod adopt;
 pub(crate) mod backup;
 pub(crate) mod catalog;
 pub(crate) mod check;
@@ -72,6 +73,8 @@ pub(crate) enum Command {
     Demo(demo::Demo),
     /// Create a vault.
     Init(init::Init),
+    /// Take on a repository that restic or rustic made.
+    Adopt(adopt::Adopt),
     /// List, add, remove and change the keys of a vault.
     Key(key::Key),
     /// Remove locks that dead processes left behind.

@@ -18,7 +18,7 @@ async fn what_was_made_opens_as_it_was_made() {
     assert_eq!(opened.id().len(), 64);
     assert_eq!(opened.chunker(), made.chunker());
     assert!(matches!(opened.chunker(), Chunker::Gear { .. }));
-    assert_eq!((opened.version(), opened.is_native(), opened.sharing()), (VERSION, true, Sharing::Shared));
+    assert_eq!((opened.version(), opened.has_settings(), opened.sharing()), (VERSION, true, Sharing::Shared));
     assert_eq!(opened.pack_size(), 16 << 20);
     assert_eq!(opened.key_id(), made.key_id());
 }

@@ -38,7 +38,7 @@ pub(crate) async fn vault() -> Vault {
     Vault::init(memory(), &Secret::new("password"), &cheap(), &env()).await.unwrap()
 }
 
-async fn open(store: &Store, password: &str) -> Result<Vault, VaultError> {
+pub(crate) async fn open(store: &Store, password: &str) -> Result<Vault, VaultError> {
     Vault::open(store.clone(), &Secret::new(password), &OpenOptions::default(), &seeded(9)).await
 }
 

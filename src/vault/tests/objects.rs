@@ -204,7 +204,7 @@ async fn version_1_is_read_and_not_written() {
     vault.store().put(&layout::snapshot(&id), sealed.into()).await.unwrap();
     make_old(&vault).await;
     let old = open(vault.store(), "password").await.unwrap();
-    assert_eq!((old.version(), old.is_native()), (1, false));
+    assert_eq!((old.version(), old.has_settings()), (1, false));
     assert!(matches!(old.chunker(), Chunker::Rabin { .. }));
     assert_eq!(old.find_snapshot(&id.to_string()).await.unwrap().snapshot.tree, tree);
     let before = old.store().list("").await.unwrap();
