@@ -170,6 +170,47 @@ fn a_killed_copy_goes_on_where_it_stopped() {
     assert_same_tree(&data, &target.join(data.strip_prefix("/").unwrap()));
 }
 
+#[test]
+fn what_a_server_is_asked_is_counted() {
+    let server = S3Server::start();
+    let house = House::new();
+    let data = house.path("work/data");
+    fs::create_dir(&data).unwrap();
+    fs::write(data.join("large"), Numbers::seeded(12).bytes(70 << 20)).unwrap();
+    let url = server.url("counted");
+    let drctl = |args: &[&str]| house.drctl(args.iter().copied()).env("DRCTL_VAULT", &url).envs(&server.env());
+    drctl(&["init"]).ok();
+    let back_up = ["backup", "--path", data.to_str().unwrap(), "--json"];
+    let first = drctl(&back_up).ok().json()["summary"].clone();
+    let number = |summary: &serde_json::Value, path: &str| summary.pointer(path).unwrap().as_u64().unwrap();
+    let (packs, puts) = (number(&first, "/packs_uploaded"), number(&first, "/requests/puts"));
+    assert!(packs >= 5, "{first}");
+    // The packs, and beside them the lock, the index and the snapshot.
+    assert_eq!(puts, packs + 3, "{first}");
+    assert!(number(&first, "/requests/lists") > 0, "{first}");
+    let requests = ["puts", "gets", "lists", "deletes"].map(|kind| number(&first, &format!("/requests/{kind}")));
+    let rate = requests.iter().map(|count| u128::from(*count)).sum::<u128>() * 1_000_000_000_000;
+    let rate = rate / u128::from(number(&first, "/bytes_uploaded"));
+    assert_eq!(u128::from(number(&first, "/requests_per_terabyte")), rate);
+
+    let again = drctl(&back_up).ok().json()["summary"].clone();
+    assert_eq!((number(&again, "/packs_uploaded"), again["requests_per_terabyte"].is_null()), (0, true), "{again}");
+    let target = house.path("restored");
+    let restore = ["restore", "latest", "--json", "--to", target.to_str().unwrap()];
+    let restored = drctl(&restore).ok().json()["summary"].clone();
+    assert_eq!((number(&restored, "/requests/puts"), number(&restored, "/requests/deletes")), (0, 0), "{restored}");
+    assert!(number(&restored, "/requests/gets") >= packs, "{restored}");
+    let other = house.path("other");
+    let shown = drctl(&["restore", "latest", "--to", other.to_str().unwrap()]).ok().text();
+    assert!(shown.contains("requests  "), "{shown}");
+
+    // A folder is asked nothing.
+    house.drctl(["init", "--vault", "./vault"]).ok();
+    let shown = house.drctl(["backup", "--vault", "./vault", "--path"]).arg(&data).ok().text();
+    assert!(!shown.contains("requests"), "{shown}");
+    assert_same_tree(&data, &target.join(data.strip_prefix("/").unwrap()));
+}
+
 /// Finished packs: named by 64 hex digits; others are files that were being written.
 fn is_pack(path: &Path) -> bool {
     path.file_name().and_then(OsStr::to_str).is_some_and(|name| name.len() == 64)

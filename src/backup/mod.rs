@@ -11,6 +11,7 @@ pub mod adopt;
 pub mod chunk;
 mod dir;
 mod error;
+mod pace;
 mod parent;
 mod read;
 mod share;
@@ -196,6 +197,7 @@ pub async fn run(
     monitor: Arc<dyn Monitor>,
     cancel: Cancel,
 ) -> Result<Outcome, BackupError> {
+    let asked = vault.store().requests();
     let lock = match options.mode {
         Mode::Write => Some(vault.lock(LockKind::Shared, options.retry_lock).await?),
         Mode::Rehearse => None,
@@ -204,7 +206,10 @@ pub async fn run(
     if let Some(lock) = lock {
         lock.release().await;
     }
-    outcome
+    outcome.map(|mut done| {
+        done.summary.asked(vault.store().requests().since(&asked));
+        done
+    })
 }
 
 async fn run_locked(

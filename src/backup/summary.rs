@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::adopt::Adopted;
 use super::upload::Uploaded;
 use crate::monitor::{Monitor, Problem};
+use crate::store::Requests;
 
 /// Counters that all threads of a run share.
 #[derive(Debug, Default)]
@@ -120,6 +121,10 @@ pub struct Summary {
     pub packs_adopted: u64,
     /// Bytes of those packs.
     pub bytes_adopted: u64,
+    /// What the store's server was asked.
+    pub requests: Requests,
+    /// The same for a terabyte (10^12 bytes) uploaded.
+    pub requests_per_terabyte: Option<u64>,
 }
 
 impl Summary {
@@ -154,7 +159,15 @@ impl Summary {
             packs_uploaded: uploaded.packs,
             packs_adopted: adopted.packs,
             bytes_adopted: adopted.bytes,
+            requests: Requests::default(),
+            requests_per_terabyte: None,
         }
+    }
+
+    /// Notes what the store's server was asked, the lock's coming and going included.
+    pub(super) fn asked(&mut self, requests: Requests) {
+        self.requests = requests;
+        self.requests_per_terabyte = requests.per_terabyte(self.bytes_uploaded);
     }
 
     /// The part that restic's snapshot format has a place for.

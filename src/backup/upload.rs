@@ -3,23 +3,30 @@
 //! A pack is named by an index file only once the store has acknowledged it. A crash in between leaves packs that no
 //! index names; the next run adopts them.
 
-use std::num::NonZeroUsize;
 use std::sync::Arc;
 
 use tokio::sync::{Semaphore, mpsc, oneshot};
 use tokio::task::{JoinHandle, JoinSet};
 
+use super::pace::Pace;
 use super::{BackupError, Mode, Threads};
 use crate::vault::Vault;
 use crate::vault::index::{Index, PackContents};
 use crate::vault::index_file::BLOBS_PER_FILE;
 use crate::vault::pack::FinishedPack;
 
-/// Packs on their way to the store at the same time.
-const CONCURRENT: usize = 4;
-/// Bytes of packs in memory between a worker and the store's acknowledgement. With larger packs than usual, one at a
-/// time goes on.
-const IN_FLIGHT: u32 = 64 << 20;
+/// Bytes of packs in memory between a worker and the store's acknowledgement, and how many packs that may be. With larger
+/// packs than usual, one at a time goes on.
+#[derive(Debug, Clone, Copy)]
+struct Room {
+    bytes: u32,
+    packs: usize,
+}
+
+/// A disk is busy with two.
+const NEAR: Room = Room { bytes: 40 << 20, packs: 2 };
+const DISTANT: Room = Room { bytes: 144 << 20, packs: 8 };
+
 /// The workers' end.
 #[derive(Debug, Clone)]
 pub(super) struct Sender {
@@ -70,11 +77,12 @@ impl Uploader {
 /// Starts the uploader.
 pub(super) fn start(vault: Vault, index: Index, mode: Mode, threads: Threads) -> (Sender, Uploader) {
     let (queue, packs) = mpsc::channel(1);
-    let (wait, concurrent) = match threads {
-        Threads::Inline => (Wait::ForStore, NonZeroUsize::MIN),
-        Threads::Workers(_) => (Wait::ForRoom, NonZeroUsize::new(CONCURRENT).expect("not zero")),
+    let near = vault.store().is_near();
+    let (wait, room) = match threads {
+        Threads::Inline => (Wait::ForStore, Room { packs: 1, ..NEAR }),
+        Threads::Workers(_) => (Wait::ForRoom, if near { NEAR } else { DISTANT }),
     };
-    let task = tokio::spawn(upload(vault, index, mode, concurrent, packs));
+    let task = tokio::spawn(upload(vault, index, mode, room, packs));
     (Sender { queue, wait }, Uploader(task))
 }
 
@@ -82,27 +90,32 @@ async fn upload(
     vault: Vault,
     index: Index,
     mode: Mode,
-    concurrent: NonZeroUsize,
+    room: Room,
     mut packs: mpsc::Receiver<(FinishedPack, Option<oneshot::Sender<()>>)>,
 ) -> Result<Uploaded, BackupError> {
-    let budget = Arc::new(Semaphore::new(IN_FLIGHT as usize));
+    let budget = Arc::new(Semaphore::new(room.bytes as usize));
     // A pack stays with the worker that made it, which waits, until it can be on its way at once.
-    let room = vault.pack_size().min(IN_FLIGHT) as usize;
+    let one = vault.pack_size().min(room.bytes) as usize;
+    let clock = vault.env().clock.clone();
+    let mut pace = Pace::new(room.packs.min(4), room.packs, clock.boot());
     let mut tasks: JoinSet<Result<(PackContents, u64), BackupError>> = JoinSet::new();
     let mut waiting = Vec::new();
     let mut done = Uploaded::default();
     loop {
+        if tasks.len() >= pace.limit() {
+            pace.full();
+        }
         tokio::select! {
             biased;
             Some(stored) = tasks.join_next(), if !tasks.is_empty() => {
-                take(stored, &mut waiting, &mut done)?;
+                pace.ended(take(stored, &mut waiting, &mut done)?, clock.boot());
                 if blobs(&waiting) >= BLOBS_PER_FILE {
                     write_index(&vault, &index, mode, &mut waiting).await?;
                 }
             }
-            next = packs.recv(), if tasks.len() < concurrent.get() && budget.available_permits() >= room => {
+            next = packs.recv(), if tasks.len() < pace.limit() && budget.available_permits() >= one => {
                 let Some((pack, told)) = next else { break };
-                let size = u32::try_from(pack.bytes.len()).unwrap_or(u32::MAX).min(IN_FLIGHT);
+                let size = u32::try_from(pack.bytes.len()).unwrap_or(u32::MAX).min(room.bytes);
                 let permit = budget.clone().acquire_many_owned(size).await.expect("the semaphore is never closed");
                 let vault = vault.clone();
                 tasks.spawn(async move {
@@ -130,7 +143,7 @@ fn take(
     stored: Result<Result<(PackContents, u64), BackupError>, tokio::task::JoinError>,
     waiting: &mut Vec<PackContents>,
     done: &mut Uploaded,
-) -> Result<(), BackupError> {
+) -> Result<u64, BackupError> {
     let (pack, bytes) = match stored {
         Ok(stored) => stored?,
         Err(failed) => std::panic::resume_unwind(failed.into_panic()),
@@ -138,7 +151,7 @@ fn take(
     done.packs += 1;
     done.bytes += bytes;
     waiting.push(pack);
-    Ok(())
+    Ok(bytes)
 }
 
 fn blobs(packs: &[PackContents]) -> usize {

@@ -1,7 +1,7 @@
 //! `drctl backup`: files, folders or standard input into a snapshot.
 
 use std::ffi::OsString;
-use std::io::{BufRead, BufReader, Read, Write};
+use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::unix::ffi::OsStringExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,6 +19,7 @@ use crate::backup::{self, BackupError, Caches, Mode, Mounts, Outcome, ParentChoi
 use crate::record::{self, Draft, Recorder};
 use crate::service::job::figures_of;
 use crate::source::files::{Case, Excludes};
+use crate::store::Requests;
 use crate::units::ByteSize;
 use crate::vault::whoami;
 
@@ -185,11 +186,22 @@ fn show(done: &Outcome, context: &Context) -> Result<(), Failure> {
         }
         let verb = if done.snapshot.is_some() { "uploaded" } else { "would upload" };
         writeln!(out, "{verb}  {} in {} packs, in {}", bytes(s.bytes_uploaded), s.packs_uploaded, seconds(s.millis))?;
+        asked(out, &s.requests, s.requests_per_terabyte)?;
         if !done.problems.is_empty() {
             problems(out, done.problems.iter().map(|p| (p.what.as_str(), p.why.as_str())))?;
         }
         Ok(())
     })
+}
+
+/// What a server was asked, for people; nothing where there is none.
+pub(crate) fn asked(out: &mut dyn Write, requests: &Requests, rate: Option<u64>) -> io::Result<()> {
+    if requests.all() == 0 {
+        return Ok(());
+    }
+    let rate = rate.map(|rate| format!(", at {rate} for a terabyte")).unwrap_or_default();
+    let Requests { puts, gets, lists, deletes } = requests;
+    writeln!(out, "requests  {}: {puts} put, {gets} get, {lists} list, {deletes} delete{rate}", requests.all())
 }
 
 /// How long something took, for people.

@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::args::restore::Restore;
 use super::args::select::Latest;
-use super::backup::{problems, seconds};
+use super::backup::{asked, problems, seconds};
 use super::context::Context;
 use super::error::Failure;
 use super::exit::Exit;
@@ -126,11 +126,7 @@ fn wanted(text: &str, is_plan: impl Fn(&str) -> bool) -> Result<(Spec, Option<&s
 
 /// How many ranges are fetched at the same time.
 pub(crate) fn workers(vault: &Vault) -> usize {
-    if vault.store().url().contains("://") && !vault.store().url().starts_with("file:") {
-        WORKERS_REMOTE
-    } else {
-        WORKERS_LOCAL
-    }
+    if vault.store().is_near() { WORKERS_LOCAL } else { WORKERS_REMOTE }
 }
 
 fn usage(error: RestoreError) -> Failure {
@@ -185,6 +181,7 @@ fn show(done: &Outcome, from: &SnapshotFile, rehearsed: bool, context: &Context)
             bytes(s.bytes_fetched),
             seconds(s.millis)
         )?;
+        asked(out, &s.requests, s.requests_per_terabyte)?;
         if !done.problems.is_empty() {
             problems(out, done.problems.iter().map(|p| (p.what.as_str(), p.why.as_str())))?;
         }

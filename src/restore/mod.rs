@@ -26,6 +26,7 @@ use std::sync::Arc;
 use serde::Serialize;
 
 use crate::monitor::{Cancel, Monitor, Problem};
+use crate::store::Requests;
 use crate::vault::index::Index;
 use crate::vault::{Id, Vault};
 
@@ -105,6 +106,10 @@ pub struct Summary {
     pub deleted: u64,
     /// Files that were not restored whole.
     pub files_lost: u64,
+    /// What the store's server was asked.
+    pub requests: Requests,
+    /// The same for a terabyte (10^12 bytes) fetched.
+    pub requests_per_terabyte: Option<u64>,
     /// How long it took, by the boot clock, in milliseconds.
     pub millis: u64,
 }
@@ -143,7 +148,7 @@ pub async fn run(
     cancel: Cancel,
 ) -> Result<Outcome, RestoreError> {
     let clock = vault.env().clock.clone();
-    let begun = clock.boot();
+    let (begun, asked) = (clock.boot(), vault.store().requests());
     let restore =
         job::Restore::new(vault.clone(), index.clone(), options, monitor, cancel, tokio::runtime::Handle::current());
     let done = tokio::task::spawn_blocking(move || restore.run(root)).await;
@@ -152,6 +157,8 @@ pub async fn run(
         Err(panicked) => std::panic::resume_unwind(panicked.into_panic()),
     };
     summary.millis = u64::try_from((clock.boot() - begun).as_millis()).unwrap_or(u64::MAX);
+    summary.requests = vault.store().requests().since(&asked);
+    summary.requests_per_terabyte = summary.requests.per_terabyte(summary.bytes_fetched);
     let status = if problems.is_empty() { Status::Complete } else { Status::Partial };
     Ok(Outcome { summary, problems, status })
 }

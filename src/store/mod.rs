@@ -15,6 +15,7 @@ mod local;
 mod memory;
 mod options;
 pub mod probe;
+mod requests;
 mod s3;
 pub mod s3_admin;
 #[cfg(test)]
@@ -35,6 +36,9 @@ use object_store::{
 
 pub use error::{Reaction, StoreError, StoreErrorKind};
 pub use options::{Credentials, OpenOptions};
+pub use requests::Requests;
+
+use requests::Meter;
 
 use url::Address;
 
@@ -52,6 +56,7 @@ struct Inner {
     prefix: Path,
     url: String,
     lists_at_once: bool,
+    meter: Arc<Meter>,
     /// The folder that `objects` ends in, where it does.
     local: Option<Arc<local::DurableLocal>>,
 }
@@ -101,13 +106,13 @@ impl Store {
     pub async fn open(url: &str, options: &OpenOptions) -> Result<Store, StoreError> {
         let address = Address::parse(url).map_err(|e| StoreError::config(url::redacted(url), e))?;
         let shown = address.to_string();
-        let mut local = None;
+        let (mut local, meter) = (None, Arc::new(Meter::default()));
         let (mut objects, prefix): (Arc<dyn ObjectStore>, Path) = match &address {
             Address::Local { root } => (local.insert(Arc::new(local::DurableLocal::new(root))).clone(), Path::ROOT),
             Address::Memory { name } => (memory::shared(name), Path::ROOT),
             Address::S3(s3) => {
                 let bucket = s3::Bucket::resolve(s3, options).await;
-                let objects = bucket.and_then(|bucket| bucket.objects());
+                let objects = bucket.and_then(|bucket| bucket.objects(&meter));
                 let prefix = Path::parse(&s3.prefix).expect("an address holds a valid prefix");
                 (Arc::new(objects.map_err(|e| StoreError::config(shown.clone(), e))?), prefix)
             }
@@ -120,7 +125,7 @@ impl Store {
             Address::Memory { .. } => true,
             Address::S3(_) => false,
         };
-        Ok(Self { inner: Arc::new(Inner { objects, prefix, url: shown, local, lists_at_once }) })
+        Ok(Self { inner: Arc::new(Inner { objects, prefix, url: shown, local, lists_at_once, meter }) })
     }
 
     /// A store over `inner`, rooted at `prefix`; `url` is what messages call it.
@@ -129,7 +134,14 @@ impl Store {
     pub fn from_object_store(inner: Arc<dyn ObjectStore>, prefix: &str, url: &str) -> Store {
         let prefix = Path::parse(prefix).expect("a literal prefix");
         Self {
-            inner: Arc::new(Inner { objects: inner, prefix, url: url.to_owned(), local: None, lists_at_once: false }),
+            inner: Arc::new(Inner {
+                objects: inner,
+                prefix,
+                url: url.to_owned(),
+                local: None,
+                lists_at_once: false,
+                meter: Arc::default(),
+            }),
         }
     }
 
@@ -137,6 +149,16 @@ impl Store {
     /// file system of this machine, and memory. Not every S3 server does.
     pub fn lists_at_once(&self) -> bool {
         self.inner.lists_at_once
+    }
+
+    /// Whether it answers at once or never: a file system of this machine, and memory.
+    pub fn is_near(&self) -> bool {
+        self.inner.lists_at_once
+    }
+
+    /// What its server has been asked so far, through this handle and its clones.
+    pub fn requests(&self) -> Requests {
+        self.inner.meter.read()
     }
 
     /// The address, as messages show it. Never holds a secret.

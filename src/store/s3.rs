@@ -16,6 +16,7 @@ use object_store::{Certificate, ClientOptions, HeaderValue};
 
 use super::credentials::{self, Kept};
 use super::options::{Credentials, OpenOptions};
+use super::requests::Meter;
 use super::url::{AddressError, S3Address, endpoint, is_word};
 use super::wire::{Patience, retries};
 
@@ -109,8 +110,8 @@ impl Bucket {
         self.authorities.as_deref().map_or(Ok(Vec::new()), Certificate::from_pem_bundle)
     }
 
-    /// The client for its objects.
-    pub(super) fn objects(&self) -> Result<AmazonS3, BucketError> {
+    /// The client for its objects. What it asks is counted.
+    pub(super) fn objects(&self, meter: &Arc<Meter>) -> Result<AmazonS3, BucketError> {
         let plain = self.endpoint.as_ref().is_some_and(|endpoint| endpoint.starts_with("http://"));
         let mut client = ClientOptions::new().with_user_agent(USER_AGENT).with_allow_http(plain);
         for certificate in self.certificates()? {
@@ -126,7 +127,7 @@ impl Bucket {
             .with_conditional_put(S3ConditionalPut::ETagMatch)
             .with_credentials(Arc::new(Kept::new(self.credentials.clone())))
             .with_retry(retries(self.patience))
-            .with_http_connector(Patience)
+            .with_http_connector(Patience(meter.clone()))
             .with_client_options(client);
         if let Some(endpoint) = &self.endpoint {
             builder = builder.with_endpoint(self.host(endpoint));

@@ -7,6 +7,7 @@
 
 use std::error::Error as StdError;
 use std::io;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
@@ -15,6 +16,8 @@ use object_store::client::{
     HttpClient, HttpConnector, HttpError, HttpErrorKind, HttpRequest, HttpResponse, HttpService, ReqwestConnector,
 };
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
+
+use super::requests::Meter;
 
 /// Silence after which a read, or the wait for an answer, is given up.
 const SILENCE: Duration = Duration::from_secs(60);
@@ -33,9 +36,9 @@ pub(super) fn retries(patience: Option<Duration>) -> RetryConfig {
     RetryConfig { backoff, max_retries: 30, retry_timeout: patience.unwrap_or(KEEP_TRYING).min(KEEP_TRYING) }
 }
 
-/// Makes the clients of one store.
+/// Makes the clients of one store, and has what they send counted.
 #[derive(Debug, Default)]
-pub(super) struct Patience;
+pub(super) struct Patience(pub(super) Arc<Meter>);
 
 impl HttpConnector for Patience {
     fn connect(&self, options: &ClientOptions) -> object_store::Result<HttpClient> {
@@ -47,6 +50,7 @@ impl HttpConnector for Patience {
             uploads: reqwest.connect(&options)?,
             reached: AtomicBool::new(false),
             missed: AtomicU32::new(0),
+            meter: self.0.clone(),
         }))
     }
 }
@@ -67,11 +71,13 @@ struct Wire {
     /// Whether the server has answered at all.
     reached: AtomicBool,
     missed: AtomicU32,
+    meter: Arc<Meter>,
 }
 
 #[async_trait]
 impl HttpService for Wire {
     async fn call(&self, request: HttpRequest) -> Result<HttpResponse, HttpError> {
+        self.meter.count(request.method().as_str(), request.uri().query().unwrap_or_default());
         let answer = match request.body().content_length() as u64 {
             0 => self.reads.execute(request).await,
             length => {
