@@ -9,6 +9,7 @@
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, mpsc};
@@ -142,7 +143,9 @@ async fn plain(at: SocketAddr, count: usize) -> (f64, f64) {
 fn drctl(room: &Path, at: SocketAddr, words: &[&str]) -> (serde_json::Value, Duration) {
     let target = std::env::var("CARGO_TARGET_DIR").unwrap_or("target".to_owned());
     let key = room.join("key");
-    std::fs::write(&key, "only for measurements").expect("a key file");
+    let mut file = std::fs::File::options();
+    file.write(true).create(true).truncate(true).mode(0o600);
+    file.open(&key).and_then(|mut file| file.write_all(b"only for measurements")).expect("a key file");
     let url = format!("s3://{BUCKET}/vault?endpoint=http://{at}&region=us-east-1&path_style=true");
     let mut command = Command::new(format!("{target}/release/drctl"));
     command.args(words).arg("--json").envs(keys()).env("HOME", room).env("DRCTL_STATE_DIR", room.join("state"));

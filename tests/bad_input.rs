@@ -13,6 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use serde_json::Value;
 
+use crate::support::compare::assert_same_tree;
 use crate::support::house::{Call, House, Outcome};
 use crate::support::vaults::{cheap_vault, files, open};
 
@@ -255,6 +256,62 @@ fn a_full_disk() {
     scene.house.call("mount").args(["-o", "remount,size=32m"]).arg(&small.at).ok();
     backup().ok();
     scene.house.drctl(["check", "--read-data", "--no-cache", "--vault"]).arg(&vault).ok();
+}
+
+#[test]
+fn a_full_vault_is_pruned_as_far_as_there_is_room() {
+    if !rustix::process::geteuid().is_root() {
+        return; // a small file system can only be mounted by root
+    }
+    let scene = Scene::new();
+    let small = Mounted::new(&scene.house, "small", "size=96m");
+    let vault = small.at.join("vault");
+    scene.house.call("cp").args(["-a", "--"]).arg(cheap_vault(&scene.house.path("empty"))).arg(&vault).ok();
+    let drctl = |args: &[&str]| scene.house.drctl(args.iter().copied()).arg("--vault").arg(&vault).arg("--json");
+    let mut numbers = crate::support::Numbers::seeded(8);
+    let (gone, mixed) = (scene.source.join("gone"), scene.source.join("mixed"));
+    for folder in [&gone, &mixed] {
+        fs::create_dir(folder).unwrap();
+    }
+    fs::write(gone.join("large"), numbers.bytes(20 << 20)).unwrap();
+    for n in 0..40 {
+        fs::write(mixed.join(format!("{n:02}")), numbers.bytes(700_000)).unwrap();
+    }
+    let back_up =
+        |folder: &Path| drctl(&["backup", "--path", folder.to_str().unwrap()]).ok().json()["snapshot"].clone();
+    let old = [back_up(&gone), back_up(&mixed)];
+    for n in (0..40).step_by(2) {
+        fs::remove_file(mixed.join(format!("{n:02}"))).unwrap();
+    }
+    back_up(&mixed);
+    for snapshot in &old {
+        drctl(&["forget", snapshot.as_str().unwrap()]).ok();
+    }
+    // Room for a lock and an index file, and for no pack.
+    let stat = rustix::fs::statvfs(&small.at).unwrap();
+    let free = stat.f_bavail * stat.f_frsize;
+    fs::write(small.at.join("filler"), vec![1; usize::try_from(free).unwrap() - (3 << 20)]).unwrap();
+
+    let prune = ["prune", "--max-unused", "0"];
+    let first = drctl(&prune).ends(3).json();
+    let number = |of: &serde_json::Value, path: &str| of.pointer(path).unwrap().as_u64().unwrap();
+    assert!(number(&first, "/no_room_for") > 0 && number(&first, "/packs_written") == 0, "{first}");
+    assert_eq!((number(&first, "/figures/repack_packs"), number(&first, "/figures/rewrite")), (0, 0), "{first}");
+    assert!(number(&first, "/figures/freed") >= 20 << 20, "{first}");
+    assert!(number(&first, "/figures/unused_after") >= 13 << 20, "{first}");
+    let check = || drctl(&["check", "--read-data", "--no-cache"]).ok();
+    check();
+
+    // What it has freed is room for the rest; a bound on what is rewritten is kept.
+    let bounded = drctl(&[&prune[..], &["--max-repack", "1KiB"]].concat()).ok().json();
+    assert_eq!((number(&bounded, "/figures/rewrite"), number(&bounded, "/no_room_for")), (0, 0), "{bounded}");
+    let second = drctl(&prune).ok().json();
+    assert!(number(&second, "/no_room_for") == 0 && number(&second, "/packs_written") > 0, "{second}");
+    assert_eq!(number(&second, "/figures/unused_after"), 0, "{second}");
+    check();
+    let target = scene.house.path("restored");
+    drctl(&["restore", "latest", "--to", target.to_str().unwrap()]).ok();
+    assert_same_tree(&mixed, &target.join(mixed.strip_prefix("/").unwrap()));
 }
 
 /// A file system of its own, for as long as it lives.

@@ -9,7 +9,7 @@ use super::context::Context;
 use super::error::Failure;
 use super::exit::Exit;
 use super::secret::Purpose;
-use crate::prune::decision::MaxUnused;
+use crate::prune::decision::Limits;
 use crate::prune::{self, Mode, Options, Outcome, PruneError};
 use crate::units::ByteSize;
 use crate::vault::Vault;
@@ -17,20 +17,22 @@ use crate::vault::Vault;
 /// Runs the command.
 pub(crate) async fn run(args: Prune, context: &Context) -> Result<Exit, Failure> {
     let vault = context.open(Purpose::Write).await?;
-    let done = prune(&vault, args.dry_run, args.max_unused.0, context).await?;
+    let done =
+        prune(&vault, args.dry_run, Limits { max_unused: args.max_unused.0, max_repack: args.max_repack }, context)
+            .await?;
     context.out.result(&done, |out| show(&done, args.dry_run, out))?;
-    Ok(Exit::Done)
+    Ok(if done.no_room_for > 0 { Exit::Partial } else { Exit::Done })
 }
 
 /// Prunes with a progress bar.
 pub(crate) async fn prune(
     vault: &Vault,
     rehearse: bool,
-    max_unused: MaxUnused,
+    limits: Limits,
     context: &Context,
 ) -> Result<Outcome, Failure> {
     let mode = if rehearse { Mode::Rehearse } else { Mode::Write };
-    let options = Options { max_unused, mode, retry_lock: context.lock_wait() };
+    let options = Options { limits, mode, retry_lock: context.lock_wait() };
     let bar = Arc::new(context.bar());
     let done = prune::run(vault, options, bar.clone(), context.stop.cancel()).await;
     bar.done();
@@ -69,5 +71,13 @@ pub(crate) fn show(done: &Outcome, rehearsed: bool, out: &mut dyn Write) -> std:
         bytes(f.freed),
         bytes(f.unused_after),
         seconds(done.millis)
-    )
+    )?;
+    if done.no_room_for > 0 {
+        writeln!(
+            out,
+            "partial: the store is too full to rewrite {} packs; prune again now that there is room, or make some",
+            done.no_room_for
+        )?;
+    }
+    Ok(())
 }

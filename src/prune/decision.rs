@@ -34,6 +34,16 @@ impl Default for MaxUnused {
     }
 }
 
+/// What a prune may leave, and what it may rewrite.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Limits {
+    /// How much may stay unused.
+    pub max_unused: MaxUnused,
+    /// Bytes that may be fetched and stored again; any number when not given. What that leaves unused is for the next prune,
+    /// which begins with the most wasteful packs again.
+    pub max_repack: Option<ByteSize>,
+}
+
 /// Why a pack stays as it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -128,6 +138,20 @@ pub struct Figures {
     pub freed: u64,
     /// Unused bytes that stay in packs kept.
     pub unused_after: u64,
+    /// Unused bytes in the packs that are rewritten, and by how much less the new ones take.
+    #[serde(skip)]
+    pub(super) repack_waste: u64,
+    #[serde(skip)]
+    pub(super) repack_freed: u64,
+}
+
+impl Figures {
+    /// The same when no pack could be rewritten: of `repack` packs nothing is freed.
+    pub(super) fn without_rewriting(self) -> Self {
+        let unused_after = self.unused_after + self.repack_waste;
+        let freed = self.freed - self.repack_freed;
+        Self { repack_packs: 0, rewrite: 0, unused_after, freed, repack_waste: 0, repack_freed: 0, ..self }
+    }
 }
 
 /// What prune would do, all lists ascending by pack.

@@ -14,7 +14,7 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use super::decision::{
-    DamagedPack, DeleteReason, Deleted, Figures, IndexChange, KeepReason, Kept, MaxUnused, NAMED, PrunePlan, Refusal,
+    DamagedPack, DeleteReason, Deleted, Figures, IndexChange, KeepReason, Kept, Limits, NAMED, PrunePlan, Refusal,
     Repacked,
 };
 use crate::units::ByteSize;
@@ -85,7 +85,7 @@ pub fn prune(
     index: &(impl Entries + ?Sized),
     listed: &[(Id, ByteSize)],
     needed: &impl Needed,
-    max_unused: MaxUnused,
+    limits: Limits,
 ) -> Result<PrunePlan, Refusal> {
     let mut unindexed = needed.unindexed();
     if !unindexed.is_empty() {
@@ -113,7 +113,7 @@ pub fn prune(
     let homes = choose_homes(index, &tallies, needed);
     tally_use(index, &mut tallies, needed, &homes);
 
-    let rewrite = choose_repacks(&tallies, max_unused);
+    let rewrite = choose_repacks(&tallies, limits);
     let mut plan = PrunePlan {
         keep: Vec::new(),
         repack: Vec::new(),
@@ -139,6 +139,8 @@ pub fn prune(
             plan.figures.repack_packs += 1;
             plan.figures.rewrite += tally.used;
             plan.figures.freed += found.saturating_sub(tally.used);
+            plan.figures.repack_freed += found.saturating_sub(tally.used);
+            plan.figures.repack_waste += tally.waste();
             plan.repack.push(Repacked { pack, size, unused: ByteSize(tally.waste()), blobs: tally.used_blobs });
         } else {
             let waste = tally.waste();
@@ -282,22 +284,28 @@ fn tally_use(index: &(impl Entries + ?Sized), tallies: &mut BTreeMap<Id, Tally>,
     }
 }
 
-/// The most wasteful packs, until what is left is tolerated.
-fn choose_repacks(tallies: &BTreeMap<Id, Tally>, max_unused: MaxUnused) -> HashSet<Id> {
+/// The most wasteful packs, until what is left is tolerated, or as much is rewritten as may be.
+fn choose_repacks(tallies: &BTreeMap<Id, Tally>, limits: Limits) -> HashSet<Id> {
     let mut candidates: Vec<(&Id, &Tally)> = tallies.iter().filter(|(_, t)| t.used > 0 && t.waste() > 0).collect();
     let mut remaining: u64 = candidates.iter().map(|(_, t)| t.waste()).sum();
-    let allowed = max_unused.beside(tallies.values().map(|t| t.used).sum());
+    let allowed = limits.max_unused.beside(tallies.values().map(|t| t.used).sum());
     // By share of waste, largest first: a / (a + b) > c / (c + d) iff a * d > c * b.
     candidates.sort_by(|(a_id, a), (b_id, b)| {
         let left = u128::from(a.waste()) * u128::from(b.used);
         let right = u128::from(b.waste()) * u128::from(a.used);
         right.cmp(&left).then(a_id.cmp(b_id))
     });
+    let mut rewrite = limits.max_repack.map_or(u64::MAX, |most| most.0);
     let mut chosen = HashSet::new();
     for (pack, tally) in candidates {
         if remaining <= allowed {
             break;
         }
+        // One that does not fit any more may be followed by a smaller one that does.
+        if tally.used > rewrite {
+            continue;
+        }
+        rewrite -= tally.used;
         remaining -= tally.waste();
         chosen.insert(*pack);
     }

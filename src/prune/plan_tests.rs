@@ -1,3 +1,4 @@
+use super::super::decision::MaxUnused;
 use super::*;
 use crate::vault::{BlobType, PackContents};
 use proptest::prelude::*;
@@ -61,13 +62,22 @@ impl Needed for Used<'_> {
     }
 }
 
+fn limits(percent: u8, max_repack: Option<u64>) -> Limits {
+    let max_unused = MaxUnused::percent(percent).expect("at most 100");
+    Limits { max_unused, max_repack: max_repack.map(ByteSize) }
+}
+
 impl Store {
     fn used(&self, used: &[u8]) -> Used<'_> {
         Used { used: used.iter().map(|&n| blob(n)).collect(), store: self }
     }
 
     fn plan(&self, used: &[u8], percent: u8) -> Result<PrunePlan, Refusal> {
-        prune(self, &self.listed, &self.used(used), MaxUnused::percent(percent).expect("at most 100"))
+        self.plan_within(used, limits(percent, None))
+    }
+
+    fn plan_within(&self, used: &[u8], limits: Limits) -> Result<PrunePlan, Refusal> {
+        prune(self, &self.listed, &self.used(used), limits)
     }
 
     /// What moves, all of it at once.
@@ -116,6 +126,23 @@ fn the_most_wasteful_pack_is_repacked_first_and_the_rest_tolerated() {
     assert_eq!(plan.figures.rewrite, 100);
     assert_eq!(store.plan(&[1, 3], 0).expect("whole").repack.len(), 2);
     assert_eq!(store.plan(&[1, 3], 100).expect("whole").repack.len(), 0);
+}
+
+#[test]
+fn no_more_is_rewritten_than_may_be_and_the_most_wasteful_goes_first() {
+    let store = store(&[(1, &[(1, 900), (2, 100)]), (2, &[(3, 100), (4, 800)]), (3, &[(5, 40), (6, 200)])]);
+    let rewritten = |most| {
+        let plan = store.plan_within(&[1, 3, 5], limits(0, most)).expect("whole");
+        let packs: Vec<u8> = plan.repack.iter().map(|repacked| repacked.pack.0[0]).collect();
+        (packs, plan.figures.rewrite, plan.figures.unused_after)
+    };
+    assert_eq!(rewritten(None), (vec![1, 2, 3], 1040, 0));
+    assert_eq!(rewritten(Some(1040)), (vec![1, 2, 3], 1040, 0));
+    assert_eq!(rewritten(Some(1039)), (vec![2, 3], 140, 100));
+    assert_eq!(rewritten(Some(100)), (vec![2], 100, 300));
+    // The most wasteful one does not fit, a smaller one does.
+    assert_eq!(rewritten(Some(99)), (vec![3], 40, 900));
+    assert_eq!(rewritten(Some(0)), (vec![], 0, 1100));
 }
 
 #[test]
@@ -177,7 +204,7 @@ fn a_needed_blob_in_no_index_stops_the_prune_by_name() {
 fn data_and_tree_of_one_id_are_two_blobs() {
     let made = store(&[(1, &[(1, 100)])]);
     let used = Used { used: HashSet::from([BlobKey { kind: BlobType::Tree, id: id(1) }]), store: &made };
-    let refusal = prune(&made, &made.listed, &used, MaxUnused::default());
+    let refusal = prune(&made, &made.listed, &used, Limits::default());
     assert!(matches!(refusal, Err(Refusal::NotIndexed { count: 1, .. })));
 }
 
@@ -189,7 +216,7 @@ fn the_vaults_index_is_walked_as_it_is() {
         blobs: made.index.iter().filter(|(_, at)| at.pack == id(name)).copied().collect(),
     };
     let index = Index::of_packs(&[pack(1), pack(2), pack(1)]).expect("sound");
-    let plan = prune(&index, &made.listed, &made.used(&[1, 2]), MaxUnused::default()).expect("whole");
+    let plan = prune(&index, &made.listed, &made.used(&[1, 2]), Limits::default()).expect("whole");
     assert_eq!(plan.keep, [Kept { pack: id(1), unused: ByteSize(0), reason: KeepReason::FullyUsed }]);
     assert_eq!((plan.delete[0].pack, plan.delete[0].reason), (id(2), DeleteReason::OnlyDuplicates));
 }

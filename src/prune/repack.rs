@@ -16,6 +16,7 @@ use super::PruneError;
 use super::decision::{PrunePlan, Repacked};
 use super::plan::{Entries, Needed};
 use crate::monitor::{Cancel, Monitor};
+use crate::store::StoreErrorKind;
 use crate::vault::index::PackContents;
 use crate::vault::index_file::BLOBS_PER_FILE;
 use crate::vault::pack::{PackBuilder, Sealer};
@@ -37,17 +38,46 @@ struct Run {
     blobs: Vec<(BlobKey, Located)>,
 }
 
-/// Copies what the plan moves; returns how many packs were written.
+/// What came of moving.
+pub(super) struct Moved {
+    pub(super) packs_written: u64,
+    /// The store is full: not all was moved, and nothing of what should have moved may go.
+    pub(super) no_room: bool,
+}
+
+/// Copies what the plan moves. When there is no room for all of it, the packs that were written for nothing are removed,
+/// since what is done next needs some.
 pub(super) async fn repack<M: Needed + Entries>(
     vault: &Vault,
     plan: &PrunePlan,
     marks: &M,
     monitor: &Arc<dyn Monitor>,
     cancel: &Cancel,
-) -> Result<u64, PruneError> {
+) -> Result<Moved, PruneError> {
+    let mut packer = Packer::new(vault.clone());
+    let error = match fill(&mut packer, vault, plan, marks, monitor, cancel).await {
+        Ok(()) => return Ok(Moved { packs_written: packer.written, no_room: false }),
+        Err(error) => error,
+    };
+    let full = matches!(&error, PruneError::Vault(VaultError::Store(error)) if error.kind == StoreErrorKind::NoSpace);
+    if !full {
+        return Err(error);
+    }
+    tracing::warn!(error = chain(&error), "the store is too full to rewrite packs");
+    packer.give_up().await?;
+    Ok(Moved { packs_written: 0, no_room: true })
+}
+
+async fn fill<M: Needed + Entries>(
+    packer: &mut Packer,
+    vault: &Vault,
+    plan: &PrunePlan,
+    marks: &M,
+    monitor: &Arc<dyn Monitor>,
+    cancel: &Cancel,
+) -> Result<(), PruneError> {
     monitor.stage("repack");
     monitor.total(plan.repack.len() as u64, plan.repack.iter().map(|pack| pack.size.0).sum());
-    let mut packer = Packer::new(vault.clone());
     for batch in batches(&plan.repack) {
         let mut moving = plan.moving(marks, marks, batch);
         let blobs_of = |pack: &Repacked| (pack.pack, pack.size.0, moving.remove(&pack.pack).unwrap_or_default());
@@ -200,8 +230,21 @@ impl Packer {
         Ok(())
     }
 
+    /// Removes the packs that no index file names. The caller holds the exclusive lock, so that nobody relies on them.
+    async fn give_up(&mut self) -> Result<(), PruneError> {
+        while let Some(stored) = self.uploads.join_next().await {
+            // Others may have found no room either, or have found some.
+            if let Ok(Ok(pack)) = stored {
+                self.unnamed.push(pack);
+            }
+        }
+        let unnamed: Vec<Id> = std::mem::take(&mut self.unnamed).into_iter().map(|pack| pack.id).collect();
+        self.vault.remove_packs(&unnamed).await?;
+        Ok(())
+    }
+
     /// Stores what is left, and names all of it.
-    async fn finish(mut self) -> Result<u64, PruneError> {
+    async fn finish(&mut self) -> Result<(), PruneError> {
         for (_, pack) in std::mem::take(&mut self.open) {
             self.upload(pack).await?;
         }
@@ -209,7 +252,7 @@ impl Packer {
             self.stored(stored)?;
         }
         self.vault.save_indexes(&mut self.unnamed).await?;
-        Ok(self.written)
+        Ok(())
     }
 }
 

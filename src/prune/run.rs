@@ -2,14 +2,15 @@
 //!
 //! The exclusive lock is held from before anything is listed to the end: no writer, ours or restic's, works meanwhile.
 //! Order: packs with the blobs that move, index files without the packs that go, removal of the index files that they
-//! replace, removal of packs. What died writers left half-written goes first. A crash at any point leaves a whole vault: blobs that lie in two packs, or packs that no
+//! replace, removal of packs. When the store is too full for the first, the others are done without it: they need room for
+//! one index file. What died writers left half-written goes first. A crash at any point leaves a whole vault: blobs that lie in two packs, or packs that no
 //! index names. The next prune removes either.
 
 use std::collections::HashSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::decision::{Figures, MaxUnused, PrunePlan, Refusal};
+use super::decision::{Figures, Limits, PrunePlan, Refusal};
 use super::plan::{self, Entries, Needed};
 use super::repack;
 use crate::check::reach::{self, Reached};
@@ -31,8 +32,8 @@ pub enum Mode {
 /// How to prune.
 #[derive(Debug, Clone, Copy)]
 pub struct Options {
-    /// How much may stay unused.
-    pub max_unused: MaxUnused,
+    /// What may stay unused, and what may be rewritten.
+    pub limits: Limits,
     /// Write, or only say what would be done.
     pub mode: Mode,
     /// How long to wait for others' locks.
@@ -81,6 +82,8 @@ pub struct Outcome {
     pub figures: Figures,
     /// Packs that were written with the blobs that moved.
     pub packs_written: u64,
+    /// Packs that were to be rewritten and stay as they are, because the store is full.
+    pub no_room_for: u64,
     /// How long it took, by the boot clock, in milliseconds.
     pub millis: u64,
 }
@@ -115,35 +118,34 @@ async fn run_locked(
     monitor.stage("index");
     let index = vault.load_index(&**monitor).await?;
     let marks = mark(vault, &index, monitor, cancel).await?;
-    let plan = decide(vault, &marks, options.max_unused).await?;
-    let mut packs_written = 0;
+    let plan = decide(vault, &marks, options.limits).await?;
+    let (mut packs_written, mut no_room_for) = (0, 0);
     if options.mode == Mode::Write {
         clear_unfinished(vault, &**monitor).await?;
     }
     if options.mode == Mode::Write && !plan.is_empty() {
-        packs_written = repack::repack(vault, &plan, &marks, monitor, cancel).await?;
+        let moved = repack::repack(vault, &plan, &marks, monitor, cancel).await?;
+        packs_written = moved.packs_written;
+        // What could not be moved for want of room stays; what needs none is freed all the same.
+        let rewritten = if moved.no_room { &[][..] } else { &plan.repack[..] };
+        no_room_for = (plan.repack.len() - rewritten.len()) as u64;
         lock.check()?;
         if cancel.is_cancelled() {
             return Err(PruneError::Cancelled);
         }
-        let gone: HashSet<Id> = plan
-            .delete
-            .iter()
-            .map(|gone| gone.pack)
-            .chain(plan.repack.iter().map(|repacked| repacked.pack))
-            .chain(plan.forget.iter().copied())
-            .collect();
+        let deleted = plan.delete.iter().map(|gone| gone.pack).chain(rewritten.iter().map(|repacked| repacked.pack));
+        let there: Vec<Id> = deleted.collect();
+        let gone: HashSet<Id> = there.iter().copied().chain(plan.forget.iter().copied()).collect();
         monitor.stage("index");
         vault.rewrite_index(&gone, &HashSet::new(), lock, &**monitor).await?;
         monitor.stage("delete packs");
-        let there: Vec<Id> =
-            plan.delete.iter().map(|gone| gone.pack).chain(plan.repack.iter().map(|repacked| repacked.pack)).collect();
         monitor.total(there.len() as u64, 0);
         vault.remove_packs_under(lock, &there).await?;
         monitor.advance(there.len() as u64, 0);
     }
     let millis = u64::try_from((clock.boot() - begun).as_millis()).unwrap_or(u64::MAX);
-    Ok(Outcome { figures: plan.figures, packs_written, millis })
+    let figures = if no_room_for > 0 { plan.figures.without_rewriting() } else { plan.figures };
+    Ok(Outcome { figures, packs_written, no_room_for, millis })
 }
 
 /// What writers that died left half-written: the exclusive lock says that no writer is at work.
@@ -203,8 +205,8 @@ async fn mark(vault: &Vault, index: &Index, monitor: &Arc<dyn Monitor>, cancel: 
     Ok(Marks { index: index.clone(), reached })
 }
 
-async fn decide(vault: &Vault, marks: &Marks, max_unused: MaxUnused) -> Result<PrunePlan, PruneError> {
+async fn decide(vault: &Vault, marks: &Marks, limits: Limits) -> Result<PrunePlan, PruneError> {
     let listed: Vec<(Id, ByteSize)> =
         vault.list(FileType::Pack).await?.into_iter().map(|(id, size)| (id, ByteSize(size))).collect();
-    Ok(plan::prune(marks, &listed, marks, max_unused)?)
+    Ok(plan::prune(marks, &listed, marks, limits)?)
 }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::decision::MaxUnused;
+use super::decision::{Limits, MaxUnused};
 use super::{Mode, Options, Outcome, PruneError, forget, run};
 use crate::backup::Threads;
 use crate::check::{self, Lock, ReadData};
@@ -15,7 +15,8 @@ use crate::vault::{BlobType, FileType, Id, Vault};
 
 async fn prune(vault: &Vault, mode: Mode) -> Result<Outcome, PruneError> {
     let max_unused = MaxUnused::percent(0).unwrap();
-    let options = Options { max_unused, mode, retry_lock: Duration::ZERO };
+    let limits = Limits { max_unused, max_repack: None };
+    let options = Options { limits, mode, retry_lock: Duration::ZERO };
     run(vault, options, Arc::new(Silent), Cancel::default()).await
 }
 

@@ -10,7 +10,7 @@ use super::host::Service;
 use crate::catalog::{RunRow, RunState};
 use crate::config::{PlanName, PrunedBy, VaultName};
 use crate::monitor::Problem;
-use crate::prune::decision::MaxUnused;
+use crate::prune::decision::{Limits, MaxUnused};
 use crate::prune::{self, PruneError};
 use crate::record::{Draft, RunId, Status, Work};
 use crate::retention::plan::Consent;
@@ -123,7 +123,7 @@ impl Service {
         let vault = self.vaults.open(name).await?;
         let percent = self.config.vaults.get(name).map(|vault| vault.prune.max_unused.get());
         let options = prune::Options {
-            max_unused: percent.and_then(MaxUnused::percent).unwrap_or_default(),
+            limits: Limits { max_unused: percent.and_then(MaxUnused::percent).unwrap_or_default(), max_repack: None },
             mode: prune::Mode::Write,
             // A backup that is going on comes first: the next round tries again.
             retry_lock: std::time::Duration::ZERO,

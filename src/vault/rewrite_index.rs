@@ -59,7 +59,7 @@ impl Vault {
         let files = self.list(FileType::Index).await?;
         monitor.total(files.len() as u64, 0);
         let mut rewritten = Rewritten::default();
-        let mut waiting = Vec::new();
+        let (mut waiting, mut replaced) = (Vec::new(), Vec::new());
         for (id, _) in files {
             monitor.advance(1, 0);
             if except.contains(&id) {
@@ -70,19 +70,32 @@ impl Vault {
             let kept: Vec<PackContents> = packs.into_iter().filter(|pack| !gone.contains(&pack.id)).collect();
             if kept.len() < before || marked.iter().any(|pack| gone.contains(pack)) {
                 waiting.extend(kept);
-                rewritten.removed.push(id);
+                replaced.push(id);
                 if waiting.iter().map(|pack| pack.blobs.len()).sum::<usize>() >= BLOBS_PER_FILE {
                     rewritten.written.extend(self.save_indexes(&mut waiting).await?);
+                    self.remove_replaced(&mut replaced, lock, &mut rewritten).await?;
                 }
             }
         }
         rewritten.written.extend(self.save_indexes(&mut waiting).await?);
-        // Only now: until all new files are there, the old ones name everything that is needed.
-        for id in &rewritten.removed {
+        self.remove_replaced(&mut replaced, lock, &mut rewritten).await?;
+        Ok(rewritten)
+    }
+
+    /// Removes old index files once new ones name all that is needed of what they named: some at a time, so that a store
+    /// that is nearly full needs room for little more than one.
+    async fn remove_replaced(
+        &self,
+        replaced: &mut Vec<Id>,
+        lock: &LockGuard,
+        rewritten: &mut Rewritten,
+    ) -> Result<(), VaultError> {
+        for id in replaced.drain(..) {
             // Whoever comes once the lock is lost relies on what these name.
             lock.check()?;
-            self.remove(FileType::Index, id).await?;
+            self.remove(FileType::Index, &id).await?;
+            rewritten.removed.push(id);
         }
-        Ok(rewritten)
+        Ok(())
     }
 }

@@ -11,7 +11,7 @@ use drctl::check::{self, ReadData};
 use drctl::clock::{Env, Seeded, SetClock};
 use drctl::look;
 use drctl::monitor::{Cancel, Silent};
-use drctl::prune::decision::MaxUnused;
+use drctl::prune::decision::{Limits, MaxUnused};
 use drctl::prune::{self, PruneError};
 use drctl::source::files::Excludes;
 use drctl::store::Store;
@@ -151,7 +151,11 @@ pub(crate) async fn check(vault: &Vault, lock: check::Lock) -> Result<check::Rep
 /// Prunes all that is unused.
 pub(crate) async fn prune(vault: &Vault) -> Result<prune::Outcome, PruneError> {
     let max_unused = MaxUnused::percent(0).unwrap();
-    let options = prune::Options { max_unused, mode: prune::Mode::Write, retry_lock: Duration::ZERO };
+    let options = prune::Options {
+        limits: Limits { max_unused, max_repack: None },
+        mode: prune::Mode::Write,
+        retry_lock: Duration::ZERO,
+    };
     prune::run(vault, options, Arc::new(Silent), Cancel::default()).await
 }
 

@@ -5,6 +5,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use crate::prune::decision::MaxUnused;
+use crate::units::ByteSize;
 
 /// Delete what no snapshot needs any more.
 #[derive(Debug, Args)]
@@ -12,7 +13,8 @@ use crate::prune::decision::MaxUnused;
 Examples:
   drctl prune --dry-run              what would be deleted and rewritten
   drctl prune
-  drctl prune --max-unused 0         leave nothing unused, at the price of more rewriting")]
+  drctl prune --max-unused 0         leave nothing unused, at the price of more rewriting
+  drctl prune --max-repack 10GB      rewrite no more than that now, the most wasteful packs first")]
 pub(crate) struct Prune {
     /// Show what would be done, change nothing
     #[arg(short = 'n', long)]
@@ -20,6 +22,9 @@ pub(crate) struct Prune {
     /// How much of the vault may stay unused: a share ("5%"), or "unlimited" never to rewrite a pack
     #[arg(long, value_name = "SHARE", default_value = "5%")]
     pub(crate) max_unused: Share,
+    /// How much may be fetched and stored again; what that leaves is for the next prune
+    #[arg(long, value_name = "SIZE")]
+    pub(crate) max_repack: Option<ByteSize>,
 }
 
 /// How much unused data may stay in packs that are still needed.
