@@ -1,8 +1,8 @@
 //! How many packs are on their way to a store at the same time.
 //!
 //! A distant store needs several, as each waits for its answer; too many only take memory, or get in each other's way. So
-//! the number follows what was measured: one more as long as that brings more bytes a second, one less when it has
-//! brought fewer. It is not changed while the packs come too slowly to tell.
+//! the number follows what was measured: one more as long as that brings more bytes a second, one less when it has not, and
+//! on in the direction that helps. It is not changed while the packs come too slowly to tell.
 
 use std::time::Duration;
 
@@ -13,14 +13,21 @@ const WORSE: f64 = 0.85;
 /// Rounds after which one more is tried although nothing has changed.
 const TRY_AGAIN: u32 = 8;
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Step {
+    More,
+    Less,
+    Stay,
+}
+
 /// Counts uploads and decides how many go on at once.
 #[derive(Debug)]
 pub(super) struct Pace {
     most: usize,
     limit: usize,
-    /// Bytes a second of the last round, and whether it began with one more.
+    /// Bytes a second of the last round, and what it began with.
     rate: f64,
-    raised: bool,
+    last: Step,
     steady: u32,
     /// The round so far.
     begun: Duration,
@@ -36,7 +43,7 @@ impl Pace {
             most: most.max(1),
             limit: first.clamp(1, most.max(1)),
             rate: 0.0,
-            raised: false,
+            last: Step::Stay,
             steady: 0,
             begun: now,
             bytes: 0,
@@ -71,16 +78,24 @@ impl Pace {
 
     fn decide(&mut self, rate: f64) {
         let before = std::mem::replace(&mut self.rate, rate);
-        self.steady += 1;
-        let raised = std::mem::take(&mut self.raised);
-        if rate < before * WORSE || (raised && rate < before * BETTER) {
-            // One more has brought nothing, or the line has become worse.
-            self.limit = (self.limit - 1).max(1);
-            self.steady = 0;
-        } else if (rate > before * BETTER || self.steady >= TRY_AGAIN) && self.limit < self.most {
-            self.limit += 1;
-            self.raised = true;
-            self.steady = 0;
+        let step = match std::mem::replace(&mut self.last, Step::Stay) {
+            // What has helped may help more; of two first steps, one more is the one that is worth a try.
+            Step::Less if rate > before * BETTER => Step::Less,
+            _ if rate > before * BETTER => Step::More,
+            Step::More => Step::Less,
+            Step::Less if rate < before * WORSE => Step::More,
+            Step::Stay if rate < before * WORSE => Step::Less,
+            Step::Stay | Step::Less if self.steady >= TRY_AGAIN => Step::More,
+            Step::Stay | Step::Less => Step::Stay,
+        };
+        let limit = match step {
+            Step::More => (self.limit + 1).min(self.most),
+            Step::Less => self.limit.saturating_sub(1).max(1),
+            Step::Stay => self.limit,
+        };
+        self.steady = if limit == self.limit { self.steady + 1 } else { 0 };
+        if limit != self.limit {
+            (self.limit, self.last) = (limit, step);
         }
     }
 }
@@ -138,15 +153,13 @@ mod tests {
     fn there_is_always_one() {
         assert_eq!(Pace::new(0, 0, Duration::ZERO).limit(), 1);
         assert!(settles(1, 30, |_| 1e6).iter().all(|limit| *limit == 1));
-        let mut worse = 1e9;
-        let mut now = Duration::ZERO;
-        let mut pace = Pace::new(4, 4, now);
-        for _ in 0..50 {
+        // However the line behaves, it is one to the most.
+        let (mut now, mut pace) = (Duration::ZERO, Pace::new(2, 4, Duration::ZERO));
+        for n in 1..400_u32 {
             pace.full();
-            worse /= 2.0;
-            now += Duration::from_secs_f64(PACK as f64 / worse);
+            now += Duration::from_millis(u64::from(n.wrapping_mul(2_654_435_761) >> 22));
             pace.ended(PACK, now);
+            assert!((1..=4).contains(&pace.limit()), "{n}");
         }
-        assert_eq!(pace.limit(), 1);
     }
 }

@@ -14,10 +14,12 @@ use crate::vault::index::Index;
 use crate::vault::pack::{Opener, read_header};
 use crate::vault::{BlobKey, Id, Located, Vault, chain};
 
-/// Packs read and verified at the same time; each stands in memory whole.
+/// Packs read and verified at the same time; each stands in memory whole. A disk answers at once: one that waits for each
+/// processor is enough.
 const CONCURRENT: usize = 4;
+const CONCURRENT_NEAR: usize = 3;
 /// Bytes of packs in memory at the same time. With larger packs than usual, one at a time goes on.
-const IN_MEMORY: u32 = 64 << 20;
+const IN_MEMORY: u32 = 72 << 20;
 
 /// Packs in the index against packs in the store.
 #[derive(Debug)]
@@ -142,7 +144,8 @@ pub(super) async fn read(
         }
     });
     let mut read = Read::default();
-    let mut verified = std::pin::pin!(verified.buffer_unordered(CONCURRENT));
+    let concurrent = if vault.store().is_near() { CONCURRENT_NEAR } else { CONCURRENT };
+    let mut verified = std::pin::pin!(verified.buffer_unordered(concurrent));
     while let Some((id, size, damaged)) = verified.try_next().await? {
         read.packs += 1;
         read.bytes += size;

@@ -5,6 +5,8 @@
 //! before its MAC was compared, and no message is sealed under a zero IV or a zero key. What a message is for (its name,
 //! its type) is not authenticated here: objects and blobs are named by their SHA-256, and their readers check that.
 
+use std::io::{self, BufRead, Read};
+
 use aes::cipher::{BlockCipherEncrypt, InnerIvInit, KeyInit, StreamCipher, StreamCipherCoreWrapper};
 use aes::{Aes128, Aes256};
 use ctr::{CtrCore, flavors};
@@ -170,6 +172,12 @@ impl MasterKey {
         Ok(plain)
     }
 
+    /// Opens a sealed message, to be read piece by piece: for one that should not be copied as a whole.
+    pub fn open_to_read<'a>(&'a self, sealed: &'a [u8]) -> Result<Plain<'a>, CryptoError> {
+        let (iv, text) = self.authenticate(sealed)?;
+        Ok(Plain { cipher: self.cipher(iv), rest: text, piece: Vec::new(), read: 0 })
+    }
+
     /// Whether a sealed message is, byte for byte, what this key once sealed.
     pub fn prove(&self, sealed: &[u8]) -> Result<(), CryptoError> {
         self.authenticate(sealed).map(drop)
@@ -189,7 +197,7 @@ impl MasterKey {
         self.cipher(iv).apply_keystream(text);
     }
 
-    fn cipher(&self, iv: &[u8; IV_LEN]) -> StreamCipherCoreWrapper<CtrCore<&Aes256, flavors::Ctr128BE>> {
+    fn cipher(&self, iv: &[u8; IV_LEN]) -> Cipher<'_> {
         StreamCipherCoreWrapper::from_core(CtrCore::inner_iv_init(&self.encrypt, iv.into()))
     }
 
@@ -204,6 +212,48 @@ impl MasterKey {
         let (blocks, tail) = Block::slice_as_chunks(text);
         mac.update(blocks);
         mac.compute_unpadded(tail).into()
+    }
+}
+
+/// AES-256-CTR at some place of its keystream.
+type Cipher<'a> = StreamCipherCoreWrapper<CtrCore<&'a Aes256, flavors::Ctr128BE>>;
+
+/// Bytes of a message that are decrypted at a time when it is read piece by piece.
+const PIECE: usize = 128 << 10;
+
+/// The plaintext of a message that was authenticated, decrypted as it is read.
+pub struct Plain<'a> {
+    cipher: Cipher<'a>,
+    /// Not decrypted yet.
+    rest: &'a [u8],
+    piece: Vec<u8>,
+    /// Bytes of the piece that were read.
+    read: usize,
+}
+
+impl Read for Plain<'_> {
+    fn read(&mut self, out: &mut [u8]) -> io::Result<usize> {
+        let there = self.fill_buf()?;
+        let count = there.len().min(out.len());
+        out[..count].copy_from_slice(&there[..count]);
+        self.consume(count);
+        Ok(count)
+    }
+}
+
+impl BufRead for Plain<'_> {
+    fn fill_buf(&mut self) -> io::Result<&[u8]> {
+        if self.read == self.piece.len() && !self.rest.is_empty() {
+            let (next, rest) = self.rest.split_at(self.rest.len().min(PIECE));
+            self.piece.resize(next.len(), 0);
+            self.cipher.apply_keystream_b2b(next, &mut self.piece);
+            (self.rest, self.read) = (rest, 0);
+        }
+        Ok(&self.piece[self.read..])
+    }
+
+    fn consume(&mut self, count: usize) {
+        self.read += count;
     }
 }
 
@@ -344,6 +394,21 @@ pub(crate) mod tests {
         assert_eq!(key().seal_into([0; 16], b"text", &mut out), Err(CryptoError::ZeroIv));
         assert_eq!(out, b"before");
         assert_eq!(key().open(&[0; 40]), Err(CryptoError::ZeroIv));
+    }
+
+    #[test]
+    fn a_long_message_is_read_piece_by_piece() {
+        let key = key();
+        for len in [0, 1, PIECE - 1, PIECE, PIECE + 1, 3 * PIECE + 77] {
+            let plain: Vec<u8> = (0..len).map(|n| (n % 251) as u8).collect();
+            let mut sealed = Vec::new();
+            key.seal_into([3; 16], &plain, &mut sealed).unwrap();
+            let mut read = Vec::new();
+            key.open_to_read(&sealed).unwrap().read_to_end(&mut read).unwrap();
+            assert!(read == plain, "{len}");
+            sealed[16 + len / 2] ^= 1;
+            assert!(key.open_to_read(&sealed).is_err());
+        }
     }
 
     #[test]

@@ -83,8 +83,7 @@ impl Opener {
             return self.open(expect, sealed, uncompressed).map(drop);
         }
         check_lengths(sealed.len(), uncompressed)?;
-        let payload = self.key.open_to(sealed, &mut self.payload)?;
-        BlobReader::over(Cursor::new(payload), expect, uncompressed)?.read_to_end().map(drop)
+        BlobReader::over(self.key.open_to_read(sealed)?, expect, uncompressed)?.read_to_end().map(drop)
     }
 
     /// Opens a sealed blob, verifies its plaintext, and returns what was sealed, compressed as it is: to be sealed anew
