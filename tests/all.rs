@@ -19,6 +19,8 @@ mod memory;
 mod packaging;
 mod replicate;
 mod restore_safety;
+mod rotate;
+mod secrets;
 mod service;
 mod simulation;
 mod support;
