@@ -24,3 +24,4 @@ mod secrets;
 mod service;
 mod simulation;
 mod support;
+mod trouble;
