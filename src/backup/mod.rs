@@ -30,7 +30,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::monitor::{Cancel, Monitor, Problem};
-use crate::source::files::Excludes;
+use crate::source::files::{Excludes, Names};
 use crate::vault::index::Index;
 use crate::vault::lock::{LockGuard, LockKind};
 use crate::vault::settings::Chunker;
@@ -131,7 +131,12 @@ pub struct Options {
     pub threads: Threads,
     /// How long to wait for another's lock.
     pub retry_lock: Duration,
+    /// How long to wait for a file whose file system other machines or programs serve, before it is given up.
+    pub patience: Duration,
 }
+
+/// What is waited for such a file unless something else is said.
+pub const PATIENCE: Duration = Duration::from_secs(300);
 
 /// How a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -164,6 +169,7 @@ struct Run {
     index: Index,
     handle: tokio::runtime::Handle,
     cutter: chunk::Cutter,
+    names: Arc<Names>,
     excludes: Excludes,
     caches: Caches,
     mounts: Mounts,
@@ -222,7 +228,8 @@ async fn run_locked(
 ) -> Result<Outcome, BackupError> {
     let env = vault.env().clone();
     let begun = (env.clock.now(), env.clock.boot());
-    let targets = target::Targets::new(source)?;
+    let names = Arc::new(Names::patient(options.patience));
+    let targets = target::Targets::new(source, &names)?;
 
     monitor.stage("index");
     let index = vault.load_index(&*monitor).await?;
@@ -243,6 +250,7 @@ async fn run_locked(
         index,
         handle: tokio::runtime::Handle::current(),
         cutter: cutter(vault)?,
+        names,
         excludes: options.excludes,
         caches: options.caches,
         mounts: options.mounts,

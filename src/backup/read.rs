@@ -3,20 +3,16 @@
 //! A file that changes while it is read is read once more; if it changed again, what was read is stored with an error
 //! mark in its node and listed as a problem. It is never stored as if whole.
 
-use std::fs::File;
 use std::io::Read;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-
-use rustix::buffer::spare_capacity;
-use rustix::io::Errno;
 
 use super::BackupError;
 use super::chunk::{MAX, MIN};
 use super::dir::Dir;
 use super::summary::add;
 use super::worker::{ChunkJob, Worker};
-use crate::source::files::{FileError, FileState, Folder, XattrMode};
+use crate::source::files::{FileError, FileState, Folder, Opened, XattrMode};
 use crate::vault::tree::{Node, NodeKind, Xattr};
 use crate::vault::{Id, chain};
 
@@ -120,9 +116,9 @@ fn try_file(
         readers.fetch_sub(1, Ordering::SeqCst);
         read?
     } else {
-        small(worker, &mut file, opened.size, &parts)?
+        small(worker, &file, opened.size, &parts)?
     };
-    let after = read.and_then(|bytes| Ok((bytes, FileState::of_file(&file)?)));
+    let after = read.and_then(|bytes| Ok((bytes, file.state()?)));
     Ok(match after {
         Ok((bytes, after)) => {
             let changed = bytes != opened.size || after != opened || FileState::of_node(&job.node) != opened;
@@ -154,7 +150,7 @@ fn store(worker: &mut Worker<'_>, job: FileJob, read: Whole) -> Result<(), Backu
 /// Reads a file that fits into the buffer as a whole. The outer error ends the run, the inner one is the file's.
 fn small(
     worker: &mut Worker<'_>,
-    file: &mut File,
+    file: &Opened,
     expected: u64,
     parts: &Arc<Parts>,
 ) -> Result<std::io::Result<u64>, BackupError> {
@@ -171,15 +167,16 @@ fn small(
 
 /// Reads one byte more than expected: a file that grows is seen to have, and one that does not has ended when no more than
 /// that is read at once. One that shrinks is read to its end.
-fn read_whole(file: &mut File, expected: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
+fn read_whole(file: &Opened, expected: u64, buffer: &mut Vec<u8>) -> std::io::Result<()> {
     let wanted = usize::try_from(expected).unwrap_or(usize::MAX).saturating_add(1);
     buffer.reserve(wanted);
     while buffer.len() < wanted {
-        match rustix::io::read(&*file, spare_capacity(buffer)) {
+        match file.read_into(buffer) {
             Ok(0) => break,
             Ok(_) if buffer.len() as u64 == expected => break,
-            Ok(_) | Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
+            Ok(_) => {}
+            Err(error) if error.kind() == std::io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
         }
     }
     buffer.truncate(wanted);
@@ -201,7 +198,7 @@ fn cut_whole(worker: &mut Worker<'_>, bytes: &[u8], parts: &Arc<Parts>) -> Resul
 }
 
 /// Reads a file in steps; chunks are offered to other threads and sealed here when none is free.
-fn large(worker: &mut Worker<'_>, file: &mut File, parts: &Arc<Parts>) -> Result<std::io::Result<u64>, BackupError> {
+fn large(worker: &mut Worker<'_>, file: &mut Opened, parts: &Arc<Parts>) -> Result<std::io::Result<u64>, BackupError> {
     let mut buffer = std::mem::take(&mut worker.buffer);
     buffer.resize(BUFFER, 0);
     let result = steps(worker, file, parts, &mut buffer);

@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use super::{BackupError, Source};
+use crate::source::files::{Names, look_up};
 
 /// A stream that is stored as a file: standard input, a program's output, a database copied online.
 pub struct Stream {
@@ -47,7 +48,8 @@ pub(super) struct Targets {
 }
 
 impl Targets {
-    pub(super) fn new(source: Source) -> Result<Self, BackupError> {
+    /// A target that is not there ends the run; one whose file system does not answer is a problem of the walk's.
+    pub(super) fn new(source: Source, files: &Names) -> Result<Self, BackupError> {
         match source {
             Source::Files(paths) => {
                 if paths.is_empty() {
@@ -55,8 +57,10 @@ impl Targets {
                 }
                 let mut paths: Vec<PathBuf> = paths.iter().map(|path| normal(path)).collect::<Result<_, _>>()?;
                 for path in &paths {
-                    rustix::fs::lstat(path)
-                        .map_err(|error| BackupError::Path { path: path.clone(), source: error.into() })?;
+                    match look_up(path, files) {
+                        Err(hung) if hung.kind() == std::io::ErrorKind::TimedOut => {}
+                        looked => looked.map_err(|source| BackupError::Path { path: path.clone(), source })?,
+                    }
                 }
                 paths.sort();
                 paths.dedup();
@@ -144,7 +148,7 @@ mod tests {
             std::fs::create_dir_all(dir.path().join(sub)).unwrap();
         }
         let paths = ["a/b/", "a/./c", "a/b", "d"].map(|p| dir.path().join(p)).to_vec();
-        let targets = Targets::new(Source::Files(paths)).unwrap();
+        let targets = Targets::new(Source::Files(paths), &Names::new()).unwrap();
         assert_eq!(targets.paths().len(), 3);
         assert!(shape(&targets.root).contains("(a(b* c*) d*)"), "{}", shape(&targets.root));
     }
@@ -153,18 +157,19 @@ mod tests {
     fn a_path_within_another_adds_nothing() {
         let dir = tempfile::tempdir().unwrap();
         std::fs::create_dir_all(dir.path().join("a/b")).unwrap();
-        let one = Targets::new(Source::Files(vec![dir.path().join("a/b"), dir.path().join("a")])).unwrap();
+        let one =
+            Targets::new(Source::Files(vec![dir.path().join("a/b"), dir.path().join("a")]), &Names::new()).unwrap();
         assert!(shape(&one.root).contains("a*"));
-        let root = Targets::new(Source::Files(vec!["/".into(), dir.path().join("a")])).unwrap();
+        let root = Targets::new(Source::Files(vec!["/".into(), dir.path().join("a")]), &Names::new()).unwrap();
         assert_eq!(shape(&root.root), "*");
     }
 
     #[test]
     fn what_cannot_be_stored_is_refused() {
-        let files = |path: &str| Targets::new(Source::Files(vec![path.into()]));
+        let files = |path: &str| Targets::new(Source::Files(vec![path.into()]), &Names::new());
         assert!(matches!(files("relative"), Err(BackupError::BadPath { .. })));
         assert!(matches!(files("/tmp/../etc"), Err(BackupError::BadPath { .. })));
         assert!(matches!(files("/no/such/path/anywhere"), Err(BackupError::Path { .. })));
-        assert!(matches!(Targets::new(Source::Files(vec![])), Err(BackupError::NoPaths)));
+        assert!(matches!(Targets::new(Source::Files(vec![]), &Names::new()), Err(BackupError::NoPaths)));
     }
 }

@@ -30,7 +30,7 @@ pub(super) fn run(run: &Run, targets: Targets, parent: Option<Id>) -> Result<Id,
     // As many walkers as workers: on a first backup they soon wait for the workers, on an unchanged source it is the other
     // way round.
     let share = Share::new(workers.max(1));
-    let names = Arc::new(Names::new());
+    let names = run.names.clone();
     let root = std::thread::scope(|scope| {
         let threads: Vec<_> = (0..workers)
             .map(|_| {

@@ -57,6 +57,7 @@ pub(crate) async fn run(args: Backup, context: &Context) -> Result<Exit, Failure
         level: args.level,
         threads: Threads::per_processor(),
         retry_lock: context.lock_wait(),
+        patience: args.hung_after.map_or(backup::PATIENCE, crate::units::Span::duration),
     };
     let bar = Arc::new(context.bar());
     let done = backup::run(&vault, source, options, bar.clone(), context.stop.cancel()).await;

@@ -106,7 +106,7 @@ async fn vouch(healed: &[HealedSnapshot], target: &Target, vault: &Vault, contex
 }
 
 /// What a record says about a snapshot that it vouches for.
-fn completeness(record: &Record, snapshot: crate::vault::Id) -> Option<Completeness> {
+pub(super) fn completeness(record: &Record, snapshot: crate::vault::Id) -> Option<Completeness> {
     match &record.work {
         Work::Backup { snapshot: Some(id) } if *id == snapshot => match record.status {
             Status::Ok => Some(Completeness::Complete),

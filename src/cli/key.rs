@@ -6,6 +6,7 @@ use super::args::key::{Action, Key, NewKey};
 use super::context::Context;
 use super::error::{Failure, chain};
 use super::exit::Exit;
+use super::rotate;
 use super::secret::{self, KeySource, Purpose};
 use super::table::{Align, Listing};
 use super::time;
@@ -20,6 +21,7 @@ pub(crate) async fn run(args: Key, context: &Context) -> Result<Exit, Failure> {
         Action::Add(new) => add(&new, context).await,
         Action::Remove { id } => remove(&id, context).await,
         Action::Passwd(new) => passwd(&new, context).await,
+        Action::Rotate(args) => Box::pin(rotate::run(args, context)).await,
     }
 }
 
@@ -105,8 +107,11 @@ async fn passwd(new: &NewKey, context: &Context) -> Result<Exit, Failure> {
     Ok(Exit::Done)
 }
 
-fn new_password(new: &NewKey, context: &Context) -> Result<Secret, Failure> {
+/// The password that a new key file is to have.
+pub(super) fn new_password(new: &NewKey, context: &Context) -> Result<Secret, Failure> {
     match (&new.generate_key, &new.new_key_file) {
+        (Some(path), _) if path.exists() => Err(Failure::plain(format!("{} is there already", path.display()))
+            .hint("to use the key in it, give it with --new-key-file instead")),
         (Some(path), _) => {
             let generated = secret::generate(&context.env);
             secret::write_key_file(path, &generated)?;

@@ -42,6 +42,7 @@ mod prune;
 mod replicate;
 mod restore;
 mod retention;
+mod rotate;
 mod runbook;
 mod secret;
 mod serve;
@@ -55,6 +56,7 @@ mod time;
 mod unlock;
 
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser;
 use clap::error::ErrorKind;
@@ -67,6 +69,9 @@ use error::Failure;
 pub use exit::Exit;
 use output::{Format, Output, Talk};
 use stop::Stop;
+
+/// How long the end of the process waits for what goes on in the background.
+const PARTING: Duration = Duration::from_millis(100);
 
 /// Runs the command that the process was started with.
 pub fn main() -> ExitCode {
@@ -125,8 +130,9 @@ fn start(cli: Cli, out: Output) -> Result<Exit, Failure> {
         let context = Context { global: cli.global, out, env: env::real(), stop, config: Configured::default() };
         dispatch(cli.command, &context).await
     });
-    // Requests that nobody waits for any more must not hold up the exit.
-    runtime.shutdown_background();
+    // What was going on in the background holds keys, and wipes them when it is dropped; but requests that nobody waits for
+    // any more must not hold up the exit.
+    runtime.shutdown_timeout(PARTING);
     ended
 }
 

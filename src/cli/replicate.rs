@@ -88,7 +88,7 @@ async fn named(source: &Vault, prefixes: &[String]) -> Result<Select, Failure> {
     Ok(Select::Snapshots(ids))
 }
 
-fn failure(error: ReplicateError) -> Failure {
+pub(crate) fn failure(error: ReplicateError) -> Failure {
     match error {
         ReplicateError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
         ReplicateError::SameVault { .. } => {

@@ -153,5 +153,5 @@ fn open(path: &Path, node: &Node) -> Option<File> {
     let name = path.file_name()?.as_bytes();
     let now = folder.node(name, XattrMode::Skip).ok()?;
     let same = now.kind == NodeKind::File && (now.size, now.mtime) == (node.size, node.mtime);
-    same.then(|| folder.open_file(name, &now).ok()).flatten().map(|(file, _)| file)
+    same.then(|| folder.open_file(name, &now).ok()).flatten()?.0.into_near()
 }

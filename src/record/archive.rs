@@ -16,7 +16,7 @@ use super::entry::{Record, RunId, Work};
 use super::sign::{PublicKey, Signed};
 use super::verify::{Audit, Entry, Flaw, Found, KnownKeys, verify};
 use crate::clock::Env;
-use crate::store::{ObjectInfo, PutNew, Store, StoreError, StoreErrorKind};
+use crate::store::{ObjectInfo, PutNew, Store, StoreError};
 use crate::vault::crypto::{CryptoError, MasterKey};
 use crate::vault::{Id, layout};
 
@@ -45,9 +45,9 @@ pub enum ArchiveError {
 /// The records of one vault.
 #[derive(Debug, Clone)]
 pub struct Archive {
-    store: Store,
-    key: Arc<MasterKey>,
-    env: Env,
+    pub(super) store: Store,
+    pub(super) key: Arc<MasterKey>,
+    pub(super) env: Env,
 }
 
 /// A host's public key, as stored.
@@ -65,7 +65,7 @@ pub(super) fn place(id: RunId) -> String {
 }
 
 /// Why an object is not fetched, if it is not.
-fn too_large(size: u64) -> Option<String> {
+pub(super) fn too_large(size: u64) -> Option<String> {
     (size > MAX_RECORD).then(|| format!("it has {size} bytes, more than any record"))
 }
 
@@ -195,25 +195,20 @@ impl Archive {
     fn seal<T: Serialize>(&self, key: &str, value: &T) -> Result<Bytes, ArchiveError> {
         // Structs of strings: there is nothing in them that JSON cannot say.
         let plain = serde_json::to_vec(value).map_err(ArchiveError::NoRecord)?;
+        self.seal_bytes(key, &plain)
+    }
+
+    pub(super) fn seal_bytes(&self, key: &str, plain: &[u8]) -> Result<Bytes, ArchiveError> {
         let mut sealed = Vec::with_capacity(plain.len() + crate::vault::crypto::OVERHEAD);
-        let seal = self.key.seal_into(self.env.random_bytes(), &plain, &mut sealed);
+        let seal = self.key.seal_into(self.env.random_bytes(), plain, &mut sealed);
         seal.map_err(|source| ArchiveError::Seal(key.to_owned(), source))?;
         Ok(sealed.into())
     }
 
     /// The object's content, or why it is damaged. A store that fails is an error, not damage.
     async fn fetch<T: serde::de::DeserializeOwned>(&self, key: &str) -> Result<Result<T, String>, ArchiveError> {
-        let sealed = match self.store.get(key).await {
-            Ok(sealed) => sealed,
-            Err(gone) if matches!(gone.kind, StoreErrorKind::NotFound | StoreErrorKind::Truncated) => {
-                return Ok(Err(gone.to_string()));
-            }
-            Err(failed) => return Err(failed.into()),
-        };
-        Ok(match self.key.open(&sealed) {
-            Ok(plain) => serde_json::from_slice(&plain).map_err(|e| e.to_string()),
-            Err(damaged) => Err(damaged.to_string()),
-        })
+        let plain = self.plain(key).await?;
+        Ok(plain.and_then(|plain| serde_json::from_slice(&plain).map_err(|e| e.to_string())))
     }
 }
 

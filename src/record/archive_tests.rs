@@ -190,3 +190,34 @@ async fn damaged_or_swapped_evidence_of_a_drill_is_named() {
     rig.store.delete(&key).await.expect("deleted");
     assert_eq!(rig.archive.audit_evidence(&audit).await.expect("audited"), []);
 }
+
+#[tokio::test]
+async fn records_are_carried_into_another_vault_and_count_there() {
+    let rig = Rig::with_records(3).await;
+    rig.archive.file_evidence(draft(0).id, "what was seen").await.expect("filed");
+    let other = self::rig();
+    let done = rig.archive.carry_over(&other.archive).await.expect("carried");
+    assert_eq!((done.carried, done.present, done.left.len()), (5, 0, 0), "three records, the host's key, evidence");
+    let audits = futures::join!(rig.archive.audit(), other.archive.audit());
+    let (here, there) = (audits.0.expect("audited"), audits.1.expect("audited"));
+    assert_eq!((there.entries, there.flaws), (here.entries, vec![]));
+    assert_eq!(other.archive.evidence(draft(0).id).await.expect("read").as_deref(), Some("what was seen"));
+    for object in other.store.list("").await.expect("listed") {
+        let sealed = other.store.get(&object.key).await.expect("there");
+        assert!(rig.key.open(&sealed).is_err() && other.key.open(&sealed).is_ok(), "{}", object.key);
+    }
+    let again = rig.archive.carry_over(&other.archive).await.expect("carried");
+    assert_eq!((again.carried, again.present, again.left.len()), (0, 5, 0));
+}
+
+#[tokio::test]
+async fn what_is_damaged_is_left_behind_and_mended_where_it_can_be() {
+    let (rig, other) = (Rig::with_records(2).await, self::rig());
+    let records = rig.store.list(layout::RECORDS).await.expect("listed");
+    rig.store.put(&records[0].key, vec![1; 90].into()).await.expect("put");
+    other.store.put(&records[1].key, vec![2; 90].into()).await.expect("put");
+    let done = rig.archive.carry_over(&other.archive).await.expect("carried");
+    assert_eq!((done.carried, done.present), (2, 0), "the host's key, and the record that is whole");
+    assert!(matches!(&done.left[..], [(key, _)] if *key == records[0].key), "{:?}", done.left);
+    assert_eq!(other.archive.audit().await.expect("audited").entries.len(), 1);
+}

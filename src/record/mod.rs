@@ -1,11 +1,13 @@
 //! Immutable records of finished runs, in the vault.
 //!
 //! [`entry`] is what a record says, [`canonical`] its one text, [`sign`] the host's key and signature, [`spool`] the way
-//! to the vault, [`archive`] the place there, [`verify`] what it is worth, and [`recorder`] the pen of one process. The
+//! to the vault, [`archive`] the place there, [`carry`] the way to another
+//! vault, [`verify`] what it is worth, and [`recorder`] the pen of one process. The
 //! catalog is filled from here.
 
 pub mod archive;
 pub mod canonical;
+pub mod carry;
 pub mod entry;
 pub mod recorder;
 pub mod sign;

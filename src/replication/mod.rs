@@ -8,6 +8,8 @@
 //! copy is whole, or it is not there. A crash leaves packs and index files without a snapshot; the next run takes them
 //! over and goes on.
 //!
+//! [`rotate`] copies a whole vault in this way, and its records, to seal it under a new master key.
+//!
 //! It deletes nothing, does not decide when copies are due, and does not heal what is damaged on either side.
 
 mod error;
@@ -16,6 +18,7 @@ mod gather;
 mod job;
 mod lost;
 pub mod plan;
+pub mod rotate;
 mod run;
 mod ship;
 #[cfg(test)]

@@ -29,6 +29,7 @@ pub(crate) fn backup_options(threads: Threads) -> backup::Options {
         level: 3,
         threads,
         retry_lock: Duration::ZERO,
+        patience: backup::PATIENCE,
     }
 }
 

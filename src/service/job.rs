@@ -250,6 +250,7 @@ impl Service {
             level: plan.level,
             threads: self.threads,
             retry_lock: LOCK_PATIENCE.min(left),
+            patience: backup::PATIENCE,
         };
         let cancel = Cancel::default();
         let work = Box::pin(backup::run(&vault, ready.source, options, self.monitor.clone(), cancel.clone()));

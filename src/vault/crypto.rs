@@ -41,10 +41,26 @@ pub enum CryptoError {
 }
 
 /// The key that seals everything in a vault. Zeroized when dropped; never printed.
-pub struct MasterKey {
+///
+/// It lies in one place on the heap, so that passing it on leaves no copies behind; and what working with it leaves on the
+/// stack is overwritten each time.
+pub struct MasterKey(Box<Keys>);
+
+struct Keys {
     parts: Zeroizing<KeyParts>,
     encrypt: Aes256,
     nonce: Aes128,
+}
+
+/// Bytes below a caller's frame that may hold round keys after a call: more than any of the functions here takes.
+const FRAMES: usize = 16 << 10;
+
+/// Overwrites what calls that have returned left on the stack. For whoever called something that has keys in its frame and
+/// is never inlined.
+#[inline(never)]
+pub(super) fn scrub() {
+    // Whoever takes a look at the array, as far as the compiler can tell, must find zeros.
+    std::hint::black_box(&mut [0_u8; FRAMES]);
 }
 
 /// The raw parts of a master key, for key files.
@@ -81,39 +97,46 @@ impl std::fmt::Debug for MasterKey {
 impl MasterKey {
     /// A fresh key.
     pub fn generate(random: &dyn Random) -> Result<Self, CryptoError> {
-        let mut parts = Zeroizing::new(KeyParts::default());
+        let mut parts = Box::new(Zeroizing::new(KeyParts::default()));
         random.fill(&mut parts.encrypt);
         random.fill(&mut parts.mac_k);
         random.fill(&mut parts.mac_r);
         for (byte, mask) in parts.mac_r.iter_mut().zip(R_MASK) {
             *byte &= mask;
         }
-        Self::from_parts(parts)
+        Self::from_parts(&parts)
     }
 
     /// The key made of these parts; none of them may be all zeros.
-    pub fn from_parts(parts: Zeroizing<KeyParts>) -> Result<Self, CryptoError> {
+    pub fn from_parts(parts: &KeyParts) -> Result<Self, CryptoError> {
+        let made = Self::made_of(parts);
+        scrub();
+        made
+    }
+
+    #[inline(never)]
+    fn made_of(parts: &KeyParts) -> Result<Self, CryptoError> {
         let zero = |part: &[u8]| part.iter().all(|b| *b == 0);
         if zero(&parts.encrypt) || zero(&parts.mac_k) || zero(&parts.mac_r) {
             return Err(CryptoError::ZeroKey);
         }
         let encrypt = Aes256::new((&parts.encrypt).into());
         let nonce = Aes128::new((&parts.mac_k).into());
-        Ok(Self { parts, encrypt, nonce })
+        Ok(Self(Box::new(Keys { parts: Zeroizing::new(parts.clone()), encrypt, nonce })))
     }
 
     /// The key that a key derivation gave: encrypt 32, k 16, r 16.
     pub fn from_derived(derived: &[u8; 64]) -> Result<Self, CryptoError> {
-        let mut parts = Zeroizing::new(KeyParts::default());
+        let mut parts = Box::new(Zeroizing::new(KeyParts::default()));
         parts.encrypt.copy_from_slice(&derived[..32]);
         parts.mac_k.copy_from_slice(&derived[32..48]);
         parts.mac_r.copy_from_slice(&derived[48..]);
-        Self::from_parts(parts)
+        Self::from_parts(&parts)
     }
 
     /// The raw parts, to be sealed into a key file.
     pub fn parts(&self) -> &KeyParts {
-        &self.parts
+        &self.0.parts
     }
 
     /// Appends `plain`, sealed, to `out`.
@@ -139,6 +162,7 @@ impl MasterKey {
         }
         self.keystream(iv, text);
         let mac = self.mac(iv, text);
+        scrub();
         out.extend_from_slice(&mac);
         Ok(())
     }
@@ -148,6 +172,7 @@ impl MasterKey {
         let (iv, text) = self.authenticate(sealed)?;
         let mut plain = text.to_vec();
         self.keystream(iv, &mut plain);
+        scrub();
         Ok(plain)
     }
 
@@ -157,6 +182,7 @@ impl MasterKey {
         let (iv, len) = (*iv, text.len());
         let plain = &mut sealed[IV_LEN..IV_LEN + len];
         self.keystream(&iv, plain);
+        scrub();
         Ok(plain)
     }
 
@@ -168,7 +194,8 @@ impl MasterKey {
             out.resize(text.len(), 0);
         }
         let plain = &mut out[..text.len()];
-        self.cipher(iv).apply_keystream_b2b(text, plain);
+        Self::keystream_to(&mut self.cipher(iv), text, plain);
+        scrub();
         Ok(plain)
     }
 
@@ -180,7 +207,9 @@ impl MasterKey {
 
     /// Whether a sealed message is, byte for byte, what this key once sealed.
     pub fn prove(&self, sealed: &[u8]) -> Result<(), CryptoError> {
-        self.authenticate(sealed).map(drop)
+        self.authenticate(sealed)?;
+        scrub();
+        Ok(())
     }
 
     fn authenticate<'a>(&self, sealed: &'a [u8]) -> Result<(&'a [u8; IV_LEN], &'a [u8]), CryptoError> {
@@ -190,23 +219,36 @@ impl MasterKey {
         if *iv == [0; IV_LEN] {
             return Err(CryptoError::ZeroIv);
         }
-        if bool::from(self.mac(iv, text).ct_eq(mac)) { Ok((iv, text)) } else { Err(CryptoError::Unauthentic) }
+        // What it leaves on the stack goes with what the cipher leaves there, unless it ends here.
+        if bool::from(self.mac(iv, text).ct_eq(mac)) {
+            Ok((iv, text))
+        } else {
+            scrub();
+            Err(CryptoError::Unauthentic)
+        }
     }
 
+    #[inline(never)]
     fn keystream(&self, iv: &[u8; IV_LEN], text: &mut [u8]) {
         self.cipher(iv).apply_keystream(text);
     }
 
+    #[inline(never)]
+    fn keystream_to(cipher: &mut Cipher<'_>, text: &[u8], plain: &mut [u8]) {
+        cipher.apply_keystream_b2b(text, plain);
+    }
+
     fn cipher(&self, iv: &[u8; IV_LEN]) -> Cipher<'_> {
-        StreamCipherCoreWrapper::from_core(CtrCore::inner_iv_init(&self.encrypt, iv.into()))
+        StreamCipherCoreWrapper::from_core(CtrCore::inner_iv_init(&self.0.encrypt, iv.into()))
     }
 
     /// Poly1305-AES of `text`, not padded. Whole blocks go through `update`, which takes four at a time.
+    #[inline(never)]
     fn mac(&self, iv: &[u8; IV_LEN], text: &[u8]) -> [u8; MAC_LEN] {
         let mut pad = (*iv).into();
-        self.nonce.encrypt_block(&mut pad);
+        self.0.nonce.encrypt_block(&mut pad);
         let mut one_time = Zeroizing::new([0; 32]);
-        one_time[..16].copy_from_slice(&self.parts.mac_r);
+        one_time[..16].copy_from_slice(&self.0.parts.mac_r);
         one_time[16..].copy_from_slice(&pad);
         let mut mac = Poly1305::new((&*one_time).into());
         let (blocks, tail) = Block::slice_as_chunks(text);
@@ -246,7 +288,8 @@ impl BufRead for Plain<'_> {
         if self.read == self.piece.len() && !self.rest.is_empty() {
             let (next, rest) = self.rest.split_at(self.rest.len().min(PIECE));
             self.piece.resize(next.len(), 0);
-            self.cipher.apply_keystream_b2b(next, &mut self.piece);
+            MasterKey::keystream_to(&mut self.cipher, next, &mut self.piece);
+            scrub();
             (self.rest, self.read) = (rest, 0);
         }
         Ok(&self.piece[self.read..])
@@ -281,7 +324,7 @@ pub(crate) mod tests {
 
     fn mac_key(k: &str, r: &str) -> MasterKey {
         let parts = KeyParts { encrypt: [1; 32], mac_k: bytes(k), mac_r: bytes(r) };
-        MasterKey::from_parts(Zeroizing::new(parts)).unwrap()
+        MasterKey::from_parts(&parts).unwrap()
     }
 
     /// Appendix B of D. J. Bernstein, "The Poly1305-AES message-authentication code" (2005).
@@ -327,7 +370,7 @@ pub(crate) mod tests {
     fn the_cipher_agrees_with_nist() {
         let encrypt = bytes("603deb1015ca71be2b73aef0857d77811f352c073b6108d72d9810a30914dff4");
         let parts = KeyParts { encrypt, mac_k: [1; 16], mac_r: [1; 16] };
-        let key = MasterKey::from_parts(Zeroizing::new(parts)).unwrap();
+        let key = MasterKey::from_parts(&parts).unwrap();
         let mut text = hex::decode(concat!(
             "6bc1bee22e409f96e93d7e117393172aae2d8a571e03ac9c9eb76fac45af8e51",
             "30c81c46a35ce411e5fbc1191a0a52eff69f2445df4f9b17ad2b417be66c3710"
@@ -350,7 +393,7 @@ pub(crate) mod tests {
         key.keystream(&[0xff; 16], &mut text);
         for (i, counter) in [u128::MAX, 0, 1, 2].into_iter().enumerate() {
             let mut block = counter.to_be_bytes().into();
-            key.encrypt.encrypt_block(&mut block);
+            key.0.encrypt.encrypt_block(&mut block);
             assert_eq!(text[16 * i..][..16], block[..], "block {i}");
         }
     }
@@ -362,8 +405,8 @@ pub(crate) mod tests {
         let iv = [7; 16];
         for len in 0..text.len() {
             let mut pad = iv.into();
-            key.nonce.encrypt_block(&mut pad);
-            let one_time: [u8; 32] = [key.parts.mac_r, pad.into()].concat().try_into().unwrap();
+            key.0.nonce.encrypt_block(&mut pad);
+            let one_time: [u8; 32] = [key.0.parts.mac_r, pad.into()].concat().try_into().unwrap();
             let plain: [u8; 16] = Poly1305::new((&one_time).into()).compute_unpadded(&text[..len]).into();
             assert_eq!(key.mac(&iv, &text[..len]), plain, "{len} bytes");
         }
@@ -372,13 +415,13 @@ pub(crate) mod tests {
     #[test]
     fn a_fresh_key_is_clamped_and_clamping_changes_no_mac() {
         let key = key();
-        assert_eq!(key.parts.mac_r[3] & 0xf0, 0);
-        assert_eq!(key.parts.mac_r[4] & 0x03, 0);
-        let mut parts = key.parts.clone();
+        assert_eq!(key.0.parts.mac_r[3] & 0xf0, 0);
+        assert_eq!(key.0.parts.mac_r[4] & 0x03, 0);
+        let mut parts = key.0.parts.clone();
         for (byte, mask) in parts.mac_r.iter_mut().zip(R_MASK) {
             *byte |= !mask;
         }
-        assert_eq!(MasterKey::from_parts(parts).unwrap().mac(&[1; 16], b"text"), key.mac(&[1; 16], b"text"));
+        assert_eq!(MasterKey::from_parts(&parts).unwrap().mac(&[1; 16], b"text"), key.mac(&[1; 16], b"text"));
     }
 
     #[test]
@@ -388,7 +431,7 @@ pub(crate) mod tests {
             KeyParts { encrypt: [1; 32], mac_k: [0; 16], mac_r: [1; 16] },
             KeyParts { encrypt: [1; 32], mac_k: [1; 16], mac_r: [0; 16] },
         ] {
-            assert_eq!(MasterKey::from_parts(Zeroizing::new(parts)).unwrap_err(), CryptoError::ZeroKey);
+            assert_eq!(MasterKey::from_parts(&parts).unwrap_err(), CryptoError::ZeroKey);
         }
         let mut out = b"before".to_vec();
         assert_eq!(key().seal_into([0; 16], b"text", &mut out), Err(CryptoError::ZeroIv));

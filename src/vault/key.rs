@@ -153,7 +153,9 @@ impl KeyFile {
             mac: SealedMac { k: BASE64_STANDARD.encode(parts.mac_k), r: BASE64_STANDARD.encode(parts.mac_r) },
             encrypt: BASE64_STANDARD.encode(parts.encrypt),
         };
-        let json = Zeroizing::new(serde_json::to_vec(&sealed).map_err(KeyError::Json)?);
+        // Roomy: when it grows, it leaves what it had behind.
+        let mut json = Zeroizing::new(Vec::with_capacity(512));
+        serde_json::to_writer(&mut *json, &sealed).map_err(KeyError::Json)?;
         let mut data = Vec::new();
         let iv: [u8; IV_LEN] = env.random_bytes();
         user.seal_into(iv, &json, &mut data).map_err(KeyError::Master)?;
@@ -217,7 +219,7 @@ pub fn decode_master(json: &[u8]) -> Result<MasterKey, KeyError> {
     copy_exact(&sealed.encrypt, &mut parts.encrypt)?;
     copy_exact(&sealed.mac.k, &mut parts.mac_k)?;
     copy_exact(&sealed.mac.r, &mut parts.mac_r)?;
-    MasterKey::from_parts(parts).map_err(KeyError::Master)
+    MasterKey::from_parts(&parts).map_err(KeyError::Master)
 }
 
 /// scrypt's parameters, once it is known that they may be used.

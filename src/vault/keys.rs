@@ -87,6 +87,17 @@ impl Vault {
         Ok(new)
     }
 
+    /// Whether this password opens any of the key files. Ones that cannot be read open nothing.
+    pub async fn is_opened_by(&self, password: &Secret) -> Result<bool, VaultError> {
+        for KeyInfo { file, .. } in self.keys().await? {
+            let secret = password.clone();
+            if off_thread(move || file.open(&secret)).await.is_ok() {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
     async fn key_file(&self, id: &Id) -> Result<KeyFile, VaultError> {
         let json = self.load(FileType::Key, id).await?;
         KeyFile::parse(&json).map_err(|error| VaultError::damaged(layout::key(id), error))

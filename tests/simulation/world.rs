@@ -271,6 +271,7 @@ impl World {
             level: 1,
             threads: Threads::Inline,
             retry_lock: Duration::ZERO,
+            patience: backup::PATIENCE,
         };
         let done = backup::run(vault, source, options, Arc::new(Silent), Cancel::default()).await?;
         let mut ledger = self.ledger();

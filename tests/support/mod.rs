@@ -1,6 +1,7 @@
 //! What integration tests stand on: a home of their own, peers, a real S3 server, hostile trees, faults.
 
 pub(crate) mod compare;
+pub(crate) mod fuse;
 pub(crate) mod hostile;
 pub(crate) mod house;
 pub(crate) mod kill;

@@ -138,6 +138,7 @@ pub(crate) async fn back_up(vault: &Vault, source: &Path) -> Result<backup::Outc
         level: 3,
         threads: Threads::Inline,
         retry_lock: Duration::ZERO,
+        patience: backup::PATIENCE,
     };
     backup::run(vault, Source::Files(vec![source.to_owned()]), options, Arc::new(Silent), Cancel::default()).await
 }

@@ -43,7 +43,8 @@ pub(crate) fn machine_clock() -> Arc<dyn Clock> {
     Arc::new(Machine(std::sync::Mutex::new(Numbers::seeded(1))))
 }
 
-fn env() -> Env {
+/// The machine.
+pub(crate) fn env() -> Env {
     let machine = || Arc::new(Machine(std::sync::Mutex::new(Numbers::seeded(Numbers::fresh_seed()))));
     Env { clock: machine(), random: machine() }
 }
@@ -67,7 +68,12 @@ async fn store(folder: &Path) -> Store {
 
 /// Opens a vault with the house's key.
 pub(crate) async fn open(folder: &Path) -> Vault {
-    Vault::open(store(folder).await, &Secret::new(House::PASSWORD), &OpenOptions::default(), &env()).await.unwrap()
+    open_with(folder, House::PASSWORD).await
+}
+
+/// Opens a vault with another key.
+pub(crate) async fn open_with(folder: &Path, password: &str) -> Vault {
+    Vault::open(store(folder).await, &Secret::new(password), &OpenOptions::default(), &env()).await.unwrap()
 }
 
 /// Every file below a folder with its size, by path within it; unfinished ones too.

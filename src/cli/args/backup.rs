@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{ArgGroup, Args};
 
 use crate::config::Tier;
+use crate::units::Span;
 
 /// Back up plans of the configuration, or files and folders.
 #[derive(Debug, Args)]
@@ -70,6 +71,9 @@ pub(crate) struct Backup {
     /// How hard to compress: 1 (fast) to 22 (small)
     #[arg(long, value_name = "N", default_value_t = 3, value_parser = clap::value_parser!(i32).range(1..=22))]
     pub(crate) level: i32,
+    /// Give a file up when the network or FUSE file system that it lies in has not answered for this long [default: 5m]
+    #[arg(long, value_name = "DURATION", hide_short_help = true)]
+    pub(crate) hung_after: Option<Span>,
     /// Show what would be done, upload nothing
     #[arg(short = 'n', long)]
     pub(crate) dry_run: bool,

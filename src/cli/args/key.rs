@@ -11,7 +11,8 @@ Examples:
   drctl key list
   drctl key add --new-key-file /media/usb/second.key       a second, independent way into the vault
   drctl key passwd                                         change the password that you use
-  drctl key remove 7c2f")]
+  drctl key remove 7c2f
+  drctl key rotate --to /mnt/backup/vault2 --generate-key ~/vault2.key   when someone may have the old master key")]
 pub(crate) struct Key {
     /// What to do with the keys.
     #[command(subcommand)]
@@ -33,6 +34,22 @@ pub(crate) enum Action {
     },
     /// Change the password that you use: adds a key, then removes the old one
     Passwd(NewKey),
+    /// Seal the whole vault anew under a new master key, into another place; run it again to go on
+    Rotate(Rotate),
+}
+
+/// Where to, and under which key.
+#[derive(Debug, Args)]
+pub(crate) struct Rotate {
+    /// Where the new vault goes, beside the old one, which stays as it is
+    #[arg(long, value_name = "URL|NAME")]
+    pub(crate) to: String,
+    /// Take credentials for it from this profile of the AWS configuration [otherwise the standard AWS environment]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) to_aws_profile: Option<String>,
+    /// The key that opens it.
+    #[command(flatten)]
+    pub(crate) new: NewKey,
 }
 
 /// Where the new password comes from; without options it is asked for, twice.

@@ -8,6 +8,7 @@
 mod change;
 mod error;
 mod exclude;
+mod far;
 mod folder;
 mod list;
 mod names;
@@ -17,7 +18,7 @@ mod xattr;
 pub use change::{FileState, unchanged};
 pub use error::FileError;
 pub use exclude::{Case, ExcludeError, Excludes, PatternFault, Verdict};
-pub use folder::{CacheTag, Folder};
+pub use folder::{CacheTag, Folder, Opened, look_up};
 pub use list::{Listed, Listing};
 pub use names::Names;
 pub use xattr::XattrMode;

@@ -1,9 +1,13 @@
-//! Names of users and groups, asked for once each.
+//! What all folders of a walk share: names of users and groups, asked for once each, and the file systems that may stop
+//! answering.
 
 use std::collections::HashMap;
 use std::sync::{PoisonError, RwLock};
+use std::time::Duration;
 
 use nix::unistd::{Gid, Group, Uid, User};
+
+use super::far::FarMounts;
 
 /// Remembers the names of users and groups. Shared by all threads of a backup.
 ///
@@ -13,12 +17,22 @@ use nix::unistd::{Gid, Group, Uid, User};
 pub struct Names {
     users: RwLock<HashMap<u32, String>>,
     groups: RwLock<HashMap<u32, String>>,
+    far: FarMounts,
 }
 
 impl Names {
-    /// Knows no names yet.
+    /// Knows no names yet, and no mounts: every file system is asked directly.
     pub fn new() -> Self {
         Self::default()
+    }
+
+    /// Knows no names yet, and which file systems are served by other machines or programs: those are waited for so long.
+    pub fn patient(patience: Duration) -> Self {
+        Self { far: FarMounts::of_this_machine(patience), ..Self::default() }
+    }
+
+    pub(super) fn far(&self) -> &FarMounts {
+        &self.far
     }
 
     /// The user's name.

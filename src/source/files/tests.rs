@@ -209,9 +209,9 @@ fn a_change_while_reading_shows() {
     let scene = Scene::new();
     scene.file(b"file", b"content");
     let (file, before) = scene.folder.open_file(b"file", &scene.node(b"file")).unwrap();
-    assert_eq!(FileState::of_file(&file).unwrap(), before);
+    assert_eq!(file.state().unwrap(), before);
     fs::File::options().append(true).open(scene.path(b"file")).unwrap().write_all(b"!").unwrap();
-    assert_ne!(FileState::of_file(&file).unwrap(), before);
+    assert_ne!(file.state().unwrap(), before);
 }
 
 #[test]

@@ -40,6 +40,9 @@ async fn a_password_is_changed_again_and_again_and_others_keep_theirs() {
         assert!(open(vault.store(), "other").await.is_ok());
         assert_eq!(vault.keys().await.unwrap().len(), 2);
     }
+    assert!(vault.is_opened_by(&Secret::new("other")).await.unwrap());
+    assert!(vault.is_opened_by(&Secret::new("c")).await.unwrap());
+    assert!(!vault.is_opened_by(&Secret::new("b")).await.unwrap());
     for gone in ["password", "a", "b"] {
         assert!(matches!(open(vault.store(), gone).await, Err(VaultError::WrongKey { .. })), "{gone}");
     }
