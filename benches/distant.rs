@@ -7,6 +7,14 @@
 //! folder: by default a gigabyte that does not compress. Once more without the bound. Prints bytes a second, and what drctl
 //! reaches of the best plain rate.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "it measures, and prints"
+)]
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::OpenOptionsExt;

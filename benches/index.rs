@@ -5,6 +5,14 @@
 //! Makes the cache of a vault with that many blobs (50 million by default: 2.4 GB in the temporary folder), in packs of
 //! 300 and index files of 50,000, opens it as a run does, and looks blobs up.
 
+#![allow(
+    clippy::print_stdout,
+    clippy::print_stderr,
+    clippy::disallowed_methods,
+    missing_docs,
+    reason = "it measures, and prints"
+)]
+
 use std::time::Instant;
 
 use drctl::clock::{Random, Seeded};

@@ -188,7 +188,7 @@ fn workflows_pin_their_actions_and_check_what_ci_checks() {
 #[test]
 fn scripts_parse_and_can_be_run() {
     let mut scripts: Vec<PathBuf> = fs::read_dir(top("scripts")).unwrap().map(|entry| entry.unwrap().path()).collect();
-    scripts.extend([top(".ci/run"), top("benches/peers")]);
+    scripts.extend([top(".ci/run"), top("benches/peers"), top("benches/growth")]);
     for script in scripts {
         assert_eq!(
             fs::metadata(&script).unwrap().permissions().mode() & 0o111,

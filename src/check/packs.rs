@@ -130,7 +130,7 @@ pub(super) async fn read(
             }
             let damaged = match vault.load_pack_range(&id, 0..size).await {
                 Ok(bytes) => {
-                    let verify = move || verify(&vault, &index, id, bytes, blobs);
+                    let verify = move || verify(&vault, &index, id, &bytes, blobs);
                     let done = tokio::task::spawn_blocking(verify).await;
                     done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
                 }
@@ -159,9 +159,9 @@ pub(super) async fn read(
 ///
 /// Header and blobs fill the pack, so that each byte lies under a seal; it need not be hashed as well to find what was
 /// changed. That takes a third of the time, and is done where something is wrong.
-fn verify(vault: &Vault, index: &Index, id: Id, bytes: Bytes, blobs: u32) -> Option<Damaged> {
+fn verify(vault: &Vault, index: &Index, id: Id, bytes: &Bytes, blobs: u32) -> Option<Damaged> {
     let mut why = Vec::new();
-    let header = read_header(vault.key(), id, &bytes);
+    let header = read_header(vault.key(), id, bytes);
     let wanted = match header {
         Ok(contents) => {
             let there = contents.blobs.iter().filter(|(key, at)| index.has_place(*key, *at)).count();
@@ -192,7 +192,7 @@ fn verify(vault: &Vault, index: &Index, id: Id, bytes: Bytes, blobs: u32) -> Opt
         broken.insert(key);
         why.push(fault);
     }
-    if !why.is_empty() && Id::of(&bytes) != id {
+    if !why.is_empty() && Id::of(bytes) != id {
         why.insert(0, "its bytes are not those that it is named for".to_owned());
     }
     if why.is_empty() {

@@ -273,8 +273,8 @@ fn a_context_can_be_used_again_after_a_failure() {
     let (_, pack) = one(BlobType::Data, &plain);
     let mut opener = Opener::new(Arc::new(key()));
     let sealed = sealed_of(&pack, 0);
-    assert!(opener.open(&Id::of(&plain), &sealed, NonZeroU32::new(4000)).is_err());
-    assert_eq!(opener.open(&Id::of(&plain), &sealed, NonZeroU32::new(5000)).unwrap(), plain);
+    assert!(opener.open(&Id::of(&plain), sealed, NonZeroU32::new(4000)).is_err());
+    assert_eq!(opener.open(&Id::of(&plain), sealed, NonZeroU32::new(5000)).unwrap(), plain);
 }
 
 fn blobs() -> impl Strategy<Value = Vec<Vec<u8>>> {
