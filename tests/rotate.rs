@@ -217,6 +217,7 @@ fn a_rotation_that_is_killed_before_any_change_goes_on_where_it_stopped() {
         let watched = kill_before(n, scene.rotate());
         if let Watched::Ended { code, calls } = watched {
             assert!(code == 0 && calls > 20, "{watched:?}");
+            scene.is_whole();
             break;
         }
         let there: u64 = packs(&scene.new).values().sum();
@@ -225,7 +226,8 @@ fn a_rotation_that_is_killed_before_any_change_goes_on_where_it_stopped() {
         let done = done.json();
         let figure = |name: &str| done["figures"][name].as_u64().unwrap();
         assert_eq!(there + figure("bytes_uploaded"), packs(&scene.new).values().sum::<u64>(), "{watched:?}: {done}");
-        scene.is_whole();
+        let report = scene.on_new(&["check", "--read-data", "--json"]).ok().json();
+        assert_eq!((&report["damage"], &report["snapshots"]), (&json!([]), &json!(2)), "{watched:?}: {report}");
         n += 12;
     }
     let mut after = scene.old();

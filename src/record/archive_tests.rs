@@ -14,9 +14,14 @@ struct Rig {
 }
 
 fn rig() -> Rig {
+    under_key(5)
+}
+
+/// One whose master key is drawn from this seed.
+fn under_key(seed: u64) -> Rig {
     let state = tempfile::tempdir().expect("a folder");
     let store = Store::from_object_store(Arc::new(InMemory::new()), "", "memory://records");
-    let key = Arc::new(MasterKey::generate(env(5).random.as_ref()).expect("a key"));
+    let key = Arc::new(MasterKey::generate(env(seed).random.as_ref()).expect("a key"));
     let recorder = Recorder::open(state.path(), "host-a", TimeKind::Real, env(1)).expect("opened");
     let archive = Archive::new(store.clone(), key.clone(), env(2));
     Rig { state, store, key, recorder, archive }
@@ -195,7 +200,7 @@ async fn damaged_or_swapped_evidence_of_a_drill_is_named() {
 async fn records_are_carried_into_another_vault_and_count_there() {
     let rig = Rig::with_records(3).await;
     rig.archive.file_evidence(draft(0).id, "what was seen").await.expect("filed");
-    let other = self::rig();
+    let other = under_key(6);
     let done = rig.archive.carry_over(&other.archive).await.expect("carried");
     assert_eq!((done.carried, done.present, done.left.len()), (5, 0, 0), "three records, the host's key, evidence");
     let audits = futures::join!(rig.archive.audit(), other.archive.audit());
@@ -212,7 +217,7 @@ async fn records_are_carried_into_another_vault_and_count_there() {
 
 #[tokio::test]
 async fn what_is_damaged_is_left_behind_and_mended_where_it_can_be() {
-    let (rig, other) = (Rig::with_records(2).await, self::rig());
+    let (rig, other) = (Rig::with_records(2).await, under_key(6));
     let records = rig.store.list(layout::RECORDS).await.expect("listed");
     rig.store.put(&records[0].key, vec![1; 90].into()).await.expect("put");
     other.store.put(&records[1].key, vec![2; 90].into()).await.expect("put");
