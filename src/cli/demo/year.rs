@@ -49,7 +49,9 @@ pub(super) async fn run(stage: &Stage, days: u16, context: &Context, tell: &Tell
     bar.stage("days");
     bar.total(u64::from(days), 0);
     let mut year = Year { days: u64::from(days), ..Year::default() };
-    let midnight = stage.service.env().clock.now().to_zoned(TimeZone::UTC).start_of_day();
+    // The first day is the next on which the plans are due: today, until half past one.
+    let now = stage.service.env().clock.now().to_zoned(TimeZone::UTC);
+    let midnight = now.checked_sub(1.hours().minutes(30).seconds(LATE_SECONDS)).and_then(|then| then.start_of_day());
     let midnight: Zoned = midnight.map_err(|error| Failure::because("failed to read the calendar", error))?;
     for day in 1..=days {
         if context.stop.is_requested() {
