@@ -12,7 +12,7 @@ use crate::clock::Random;
 use crate::monitor::{Cancel, Monitor};
 use crate::vault::index::Index;
 use crate::vault::pack::{Opener, read_header};
-use crate::vault::{BlobKey, Id, Located, Vault, chain};
+use crate::vault::{BlobKey, Id, Located, Vault, chain, off_thread};
 
 /// Packs read and verified at the same time; each stands in memory whole. A disk answers at once: one that waits for each
 /// processor is enough.
@@ -131,8 +131,7 @@ pub(super) async fn read(
             let damaged = match vault.load_pack_range(&id, 0..size).await {
                 Ok(bytes) => {
                     let verify = move || verify(&vault, &index, id, &bytes, blobs);
-                    let done = tokio::task::spawn_blocking(verify).await;
-                    done.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
+                    off_thread(verify).await
                 }
                 Err(error) => {
                     let certainty = if error.is_damage() { Certainty::Damaged } else { Certainty::Unread };

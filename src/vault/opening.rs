@@ -3,6 +3,8 @@
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
 
+use tokio::runtime::{Handle, RuntimeFlavor};
+
 use super::cache::Cache;
 use super::config::Config;
 use super::crypto::{CryptoError, MasterKey};
@@ -152,7 +154,13 @@ impl Vault {
 }
 
 /// Runs what takes long without waiting for anything on a thread of its own.
+///
+/// Where the runtime has one thread it is run there: nothing else is served in time anyway, and the order of what a test
+/// does then follows from its seed alone.
 pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
+    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+        return work();
+    }
     match tokio::task::spawn_blocking(work).await {
         Ok(done) => done,
         Err(error) => match error.try_into_panic() {
