@@ -10,6 +10,12 @@ pub const CONFIG: &str = "config";
 /// Our own settings, sealed. Absent in vaults that another tool made and nobody adopted.
 pub const SETTINGS: &str = "drctl/vault";
 
+/// Up to where condemned packs may be swept, in vaults that only drctl writes to.
+pub const GC_STATE: &str = "drctl/gc/state";
+
+/// Where the lists of condemned packs are.
+pub const CONDEMNED: &str = "drctl/gc/condemned";
+
 /// Where the records of finished runs are.
 pub const RECORDS: &str = "drctl/records";
 
@@ -95,6 +101,11 @@ pub fn record(id: &ulid::Ulid) -> String {
     let drawn = jiff::Timestamp::from_millisecond(millis).unwrap_or(jiff::Timestamp::MAX);
     let day = jiff::tz::TimeZone::UTC.to_datetime(drawn);
     format!("{RECORDS}/{:04}/{:02}/{id}", day.year(), day.month())
+}
+
+/// `drctl/gc/condemned/<epoch>-<nonce>`
+pub fn condemned(name: &str) -> String {
+    format!("{CONDEMNED}/{name}")
 }
 
 /// `drctl/evidence/<ulid>`: the evidence of the drill whose record has this id.

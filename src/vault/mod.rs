@@ -27,6 +27,7 @@ pub mod whoami;
 
 mod adopting;
 mod blobs;
+mod condemned;
 mod handle;
 mod keys;
 mod load_index;
@@ -38,6 +39,7 @@ mod snapshots;
 
 pub use adopting::{Adopted, Survey, Wish};
 pub use blob::{BlobKey, BlobType, Located};
+pub use condemned::Condemned;
 pub(crate) use error::chain;
 pub use error::{Damage, VaultError};
 pub use handle::Vault;

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex};
 use tokio::runtime::{Handle, RuntimeFlavor};
 
 use super::cache::Cache;
+use super::condemned;
 use super::config::Config;
 use super::crypto::{CryptoError, MasterKey};
 use super::error::{Damage, VaultError};
@@ -79,7 +80,8 @@ pub struct OpenOptions {
 impl Vault {
     /// Makes a vault.
     ///
-    /// Refuses a place that holds one, or snapshots, index files or packs of one. Writes a key file, the settings, and last
+    /// Refuses a place that holds one, or snapshots, index files or packs of one. Writes a key file, the settings, what only
+    /// vaults of our own have, and last
     /// the configuration, if there is none: that is the moment from which there is a vault. A crash before it leaves a
     /// key file and perhaps settings; opening then says [`VaultError::Unfinished`], and a second try with the same password
     /// goes on with them. Of two who race, one gets the vault; the other takes its key file back.
@@ -200,6 +202,9 @@ async fn commit(
     let mut settings = Settings::new(env.clock.now(), wanted, options.pack_size, options.sharing);
     if store.put_new(SETTINGS, settings.seal(key, env)?.into()).await? == PutNew::Exists {
         settings = left_settings(store, key, &settings, options.same_chunks_as.is_some()).await?;
+    }
+    if options.sharing == Sharing::Native {
+        condemned::begin(store, key, env).await?;
     }
     let polynomial = match options.same_chunks_as {
         Some(Chunker::Rabin { polynomial }) => Some(polynomial),

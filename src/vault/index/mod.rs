@@ -28,6 +28,7 @@ use self::merged::Merged;
 use self::overlay::Overlay;
 use self::settled::Settled;
 use super::blob::{BlobKey, BlobType, Located};
+use super::condemned::{Condemned, epoch_of};
 use super::id::Id;
 
 /// Where every blob lies. A clone is another handle to the same index, and sees what is inserted through either.
@@ -39,12 +40,24 @@ pub struct Index {
     settled: Arc<Settled>,
     /// What this run added beside.
     overlay: Arc<Overlay>,
+    /// Packs that are to go, by id: nobody relies on what only they hold, and readers look there last.
+    condemned: Arc<[(Id, u64)]>,
 }
 
 impl Index {
     /// An index of what the segments say, with nothing added yet.
     pub fn new(segments: Vec<Segment>) -> Self {
-        Self { segments: segments.into(), settled: Arc::default(), overlay: Arc::new(Overlay::new()) }
+        Self { segments: segments.into(), settled: Arc::default(), overlay: Arc::new(Overlay::new()), condemned: Arc::default() }
+    }
+
+    /// The same index to a writer that must not rely on packs that are condemned.
+    #[must_use]
+    pub fn beside(self, condemned: &Condemned) -> Self {
+        Self { condemned: condemned.packs().clone(), ..self }
+    }
+
+    fn is_condemned(&self, pack: &Id) -> bool {
+        !self.condemned.is_empty() && epoch_of(&self.condemned, pack).is_some()
     }
 
     /// An index of these packs, held in memory.
@@ -54,22 +67,28 @@ impl Index {
 
     /// One place of the blob, if it is stored: what this run wrote before what it found.
     pub fn get(&self, key: BlobKey) -> Option<Located> {
+        if !self.condemned.is_empty() {
+            return self.get_all(key).first().copied();
+        }
         // In this order: what is settled leaves the overlay only once it is found there.
         let found = self.overlay.find(key).first().copied().or_else(|| self.settled.find(key).first().copied());
         found.or_else(|| self.segments.iter().find_map(|segment| segment.find(key).next())).map(|found| found.located())
     }
 
-    /// Every place of the blob, each once: where to look when one turns out to be damaged.
+    /// Every place of the blob, each once, those in condemned packs last: where to look when one turns out to be damaged.
     pub fn get_all(&self, key: BlobKey) -> Vec<Located> {
         let mut found = self.overlay.find(key);
         found.append(&mut self.settled.find(key));
         found.extend(self.segments.iter().flat_map(|segment| segment.find(key)));
         found.sort_unstable();
         found.dedup();
+        if !self.condemned.is_empty() {
+            found.sort_by_key(|entry| self.is_condemned(&entry.pack));
+        }
         found.iter().map(Entry::located).collect()
     }
 
-    /// Whether the blob is stored. One that is only claimed is not.
+    /// Whether the blob is stored, and will stay. One that is only claimed is not.
     pub fn contains(&self, key: BlobKey) -> bool {
         self.overlay.contains(key) || self.settled.contains(key) || self.is_loaded(key)
     }
@@ -82,7 +101,7 @@ impl Index {
     }
 
     fn is_loaded(&self, key: BlobKey) -> bool {
-        self.segments.iter().any(|segment| segment.find(key).next().is_some())
+        self.segments.iter().flat_map(|segment| segment.find(key)).any(|entry| !self.is_condemned(&entry.pack))
     }
 
     /// Claims a blob for the caller, who must now store it: [`Index::insert`] its pack, or [`Index::release`] it.
