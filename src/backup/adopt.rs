@@ -12,7 +12,7 @@ use futures::{StreamExt, TryStreamExt, stream};
 use crate::monitor::Monitor;
 use crate::vault::index::{Index, PackContents};
 use crate::vault::index_file::BLOBS_PER_FILE;
-use crate::vault::{FileType, Id, Vault, VaultError};
+use crate::vault::{Condemned, FileType, Id, Vault, VaultError};
 
 /// Headers fetched at the same time.
 const CONCURRENT: usize = 8;
@@ -37,11 +37,19 @@ pub struct Adopted {
 
 /// Indexes the packs that no index file names, in the vault and in `index`.
 ///
-/// The caller holds a lock, so that no prune removes them meanwhile.
-pub async fn adopt(vault: &Vault, index: &Index, proof: Proof, monitor: &dyn Monitor) -> Result<Adopted, VaultError> {
+/// The caller holds a lock, so that no prune removes them meanwhile, or one that condemned them first. Those that are
+/// condemned already are on their way out: nobody may rely on them.
+pub async fn adopt(
+    vault: &Vault,
+    index: &Index,
+    condemned: &Condemned,
+    proof: Proof,
+    monitor: &dyn Monitor,
+) -> Result<Adopted, VaultError> {
     let known: HashSet<Id> = index.packs().map(|pack| pack.id).collect();
+    let is_orphan = |id: &Id| !known.contains(id) && condemned.of(id).is_none();
     let orphans: Vec<(Id, u64)> =
-        vault.list(FileType::Pack).await?.into_iter().filter(|(id, _)| !known.contains(id)).collect();
+        vault.list(FileType::Pack).await?.into_iter().filter(|(id, _)| is_orphan(id)).collect();
     if orphans.is_empty() {
         return Ok(Adopted::default());
     }

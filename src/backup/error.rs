@@ -72,6 +72,9 @@ pub enum BackupError {
         /// How many problems were listed.
         problems: usize,
     },
+    /// A prune deleted what the run relied on, and that is not to be had again.
+    #[error("back up: a prune that went on meanwhile deleted what this run relied on; the snapshot was withdrawn")]
+    Overtaken,
     /// The operator asked to stop.
     #[error("back up: interrupted; finished packs are kept, and the next run goes on from them")]
     Cancelled,

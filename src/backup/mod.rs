@@ -5,7 +5,8 @@
 //! files. Every queue is bounded, so memory does not grow with the source or the vault.
 //!
 //! Order of writes: packs, then the index files that name them, then the snapshot. A crash leaves packs without an
-//! index, which the next run finds by listing `data/` and adopts ([`adopt`]), and never a snapshot that lacks a blob.
+//! index, which the next run finds by listing `data/` and adopts ([`adopt`]), and never a snapshot that lacks a blob. Where
+//! a prune may go on meanwhile, the snapshot is confirmed before anybody is told of it ([`crate::prune::confirm`]).
 
 pub mod adopt;
 pub mod chunk;
@@ -30,6 +31,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::monitor::{Cancel, Monitor, Problem};
+use crate::prune::confirm::{self, Confirmed};
 use crate::source::files::{Excludes, Names};
 use crate::vault::index::Index;
 use crate::vault::lock::{LockGuard, LockKind};
@@ -105,7 +107,7 @@ impl Threads {
 }
 
 /// How to back up.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// What to leave out.
     pub excludes: Excludes,
@@ -134,6 +136,9 @@ pub struct Options {
     /// How long to wait for a file whose file system other machines or programs serve, before it is given up.
     pub patience: Duration,
 }
+
+/// How often a run begins that prunes overtake: each of them would have to last longer than the grace period.
+const ATTEMPTS: usize = 3;
 
 /// What is waited for such a file unless something else is said.
 pub const PATIENCE: Duration = Duration::from_secs(300);
@@ -208,7 +213,7 @@ pub async fn run(
         Mode::Write => Some(vault.lock(LockKind::Shared, options.retry_lock).await?),
         Mode::Rehearse => None,
     };
-    let outcome = run_locked(vault, source, options, monitor, cancel, lock.as_ref()).await;
+    let outcome = run_again(vault, source, options, monitor, cancel, lock.as_ref()).await;
     if let Some(lock) = lock {
         lock.release().await;
     }
@@ -216,6 +221,29 @@ pub async fn run(
         done.summary.asked(vault.store().requests().since(&asked));
         done
     })
+}
+
+/// Files are read again when a prune took away what the run relied on; a stream cannot be.
+async fn run_again(
+    vault: &Vault,
+    source: Source,
+    options: Options,
+    monitor: Arc<dyn Monitor>,
+    cancel: Cancel,
+    lock: Option<&LockGuard>,
+) -> Result<Outcome, BackupError> {
+    if let Source::Files(paths) = &source {
+        for _ in 1..ATTEMPTS {
+            let source = Source::Files(paths.clone());
+            match Box::pin(run_locked(vault, source, options.clone(), monitor.clone(), cancel.clone(), lock)).await {
+                Err(BackupError::Overtaken) => {
+                    monitor.note("a prune took away what this run relied on: it begins again")
+                }
+                ended => return ended,
+            }
+        }
+    }
+    Box::pin(run_locked(vault, source, options, monitor, cancel, lock)).await
 }
 
 async fn run_locked(
@@ -232,9 +260,9 @@ async fn run_locked(
     let targets = target::Targets::new(source, &names)?;
 
     monitor.stage("index");
-    let index = vault.load_index(&*monitor).await?;
+    let (condemned, index) = vault.load_view(&*monitor).await?;
     let adopted = match options.mode {
-        Mode::Write => adopt::adopt(vault, &index, adopt::Proof::Header, &*monitor).await?,
+        Mode::Write => adopt::adopt(vault, &index, &condemned, adopt::Proof::Header, &*monitor).await?,
         Mode::Rehearse => adopt::Adopted::default(),
     };
     let parent = parent::choose(vault, options.parent, &options.host, &targets.paths()).await?;
@@ -300,7 +328,14 @@ async fn run_locked(
         ..Snapshot::default()
     };
     let snapshot = match options.mode {
-        Mode::Write => Some(vault.save_snapshot(&written).await?),
+        Mode::Write => {
+            let id = vault.save_snapshot(&written).await?;
+            match confirm::confirm(vault, id, root, condemned, &cancel).await? {
+                Confirmed::Whole => Some(id),
+                Confirmed::Withdrawn if cancel.is_cancelled() => return Err(BackupError::Cancelled),
+                Confirmed::Withdrawn => return Err(BackupError::Overtaken),
+            }
+        }
         Mode::Rehearse => None,
     };
     let status = if problems.is_empty() { Status::Complete } else { Status::Partial };

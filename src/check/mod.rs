@@ -19,6 +19,7 @@ use self::reach::Reached;
 use crate::monitor::{Cancel, Monitor};
 use crate::vault::index::Index;
 use crate::vault::lock::LockKind;
+use crate::vault::settings::Sharing;
 use crate::vault::snapshot::SnapshotFile;
 use crate::vault::{BlobKey, FileType, Id, Vault, VaultError, chain};
 
@@ -82,6 +83,8 @@ pub enum Object {
     Blob,
     /// A file under `keys/`.
     Key,
+    /// What says which packs a prune may delete: its id is that of its name.
+    Condemned,
 }
 
 /// One damaged object and what it hits.
@@ -134,6 +137,9 @@ pub enum CheckError {
     Cancelled,
 }
 
+/// How often a vault is looked at in which prunes go on meanwhile and something seems to be damaged.
+const LOOKS: usize = 3;
+
 /// Checks the vault. Damage is not an error: it is in the report.
 pub async fn run(
     vault: &Vault,
@@ -159,8 +165,27 @@ async fn run_locked(
     monitor: Arc<dyn Monitor>,
     cancel: Cancel,
 ) -> Result<Report, CheckError> {
+    for _ in 1..LOOKS {
+        let indexed = prunable(vault).await?;
+        let look = Look { read_data, known: &BadPacks::new(), also: &[] };
+        let report = examine(vault, look, monitor.clone(), cancel.clone()).await?.report;
+        let now = prunable(vault).await?;
+        // Only a prune removes index files.
+        if report.damage.is_empty() || indexed.is_subset(&now) {
+            return Ok(report);
+        }
+        monitor.note("a prune went on meanwhile: what looks damaged is looked at again");
+    }
     let look = Look { read_data, known: &BadPacks::new(), also: &[] };
     Ok(examine(vault, look, monitor, cancel).await?.report)
+}
+
+/// The index files that a prune beside the check may replace; none where no prune runs under a shared lock.
+async fn prunable(vault: &Vault) -> Result<HashSet<Id>, VaultError> {
+    match vault.sharing() {
+        Sharing::Shared => Ok(HashSet::new()),
+        Sharing::Native => Ok(vault.list(FileType::Index).await?.into_iter().map(|(id, _)| id).collect()),
+    }
 }
 
 /// Packs that are damaged or missing, by id.
@@ -225,6 +250,13 @@ pub(crate) async fn examine(
     for (id, error) in vault.damaged_keys().await? {
         found.object(Object::Key, id, chain(&error));
     }
+    let condemned = match vault.condemned().await {
+        Err(VaultError::Damaged { object, why }) => {
+            found.object(Object::Condemned, Id::of(object.as_bytes()), format!("{object}: {}", chain(&why)));
+            None
+        }
+        read => Some(read?),
+    };
     // Before the index: whatever backups end meanwhile, the index that is read after them names all that these need.
     monitor.stage("snapshots");
     let snapshots = vault.snapshots().await?;
@@ -248,7 +280,10 @@ pub(crate) async fn examine(
     let stored = vault.list(FileType::Pack).await?;
     let mut compared = packs::compare(&index, &stored);
     found.take_known(look.known, &mut compared);
-    for id in &compared.missing {
+    // A late index file may name a pack again that was deleted in its turn: no matter, unless something needs it.
+    let was_condemned = |id: &&Id| condemned.as_ref().is_some_and(|condemned| condemned.of(id).is_some());
+    let (swept, missing): (HashSet<Id>, HashSet<Id>) = compared.missing.iter().partition(was_condemned);
+    for id in &missing {
         found.pack(*id, "it is missing".to_owned(), None, Certainty::Damaged);
     }
     for (id, _, why) in &compared.resized {
@@ -269,6 +304,9 @@ pub(crate) async fn examine(
         let work = move || reach::reach(&vault, &index, &roots, &handle, &*monitor, &cancel);
         tokio::task::spawn_blocking(work).await.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))
     };
+    for id in needed_of(&index, &reached, &swept, &missing) {
+        found.pack(id, "it is missing".to_owned(), None, Certainty::Damaged);
+    }
     for (tree, why) in &reached.damaged {
         found.blob(Object::Tree, BlobKey::tree(*tree), why.clone());
     }
@@ -310,6 +348,23 @@ pub(crate) async fn examine(
     };
     let lost_snapshots = snapshots.damaged.iter().map(|(id, _)| *id).collect();
     Ok(Examined { report, index, packs: bad, snapshots: snapshots.whole, lost_snapshots, reached })
+}
+
+/// Those of the swept packs that something needs: no pack that is there has it.
+fn needed_of(index: &Index, reached: &Reached, swept: &HashSet<Id>, missing: &HashSet<Id>) -> HashSet<Id> {
+    let mut needed = HashSet::new();
+    if swept.is_empty() {
+        return needed;
+    }
+    for (key, at) in index.iter().filter(|(_, at)| swept.contains(&at.pack)) {
+        let is_gone = |pack: &Id| swept.contains(pack) || missing.contains(pack);
+        if index.position(key).is_some_and(|position| reached.has(position))
+            && index.get_all(key).iter().all(|at| is_gone(&at.pack))
+        {
+            needed.insert(at.pack);
+        }
+    }
+    needed
 }
 
 /// Damage so far, and the blobs whose files are still to be located.

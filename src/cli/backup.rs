@@ -79,6 +79,9 @@ pub(crate) async fn run(args: Backup, context: &Context) -> Result<Exit, Failure
 fn failure(error: BackupError) -> Failure {
     match error {
         BackupError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
+        BackupError::Overtaken => {
+            Failure::of(error).hint("run it again; prune with a longer --grace than the longest backup takes")
+        }
         BackupError::NoPaths | BackupError::BadPath { .. } => Failure::of(error).exits(Exit::Usage),
         BackupError::Path { .. } | BackupError::Look { .. } => {
             Failure::of(error).hint("correct the path or leave it out; no snapshot was made")

@@ -9,7 +9,7 @@ use super::exit::Exit;
 use super::secret::Purpose;
 use super::{pick, prune};
 use crate::look::Filter;
-use crate::prune::forget;
+use crate::prune::{GRACE, forget};
 use crate::vault::Id;
 
 /// Digits of an id that name a snapshot to be removed, at least: a number that was meant as a count must not fit one.
@@ -43,8 +43,11 @@ pub(crate) async fn run(args: Forget, context: &Context) -> Result<Exit, Failure
     if !args.dry_run {
         forget::remove(&vault, &choice.remove, context.lock_wait()).await.map_err(Failure::of)?;
     }
-    let pruned =
-        if args.prune { Some(prune::prune(&vault, args.dry_run, Default::default(), context).await?) } else { None };
+    let pruned = if args.prune {
+        Some(prune::prune(&vault, args.dry_run, Default::default(), GRACE, context).await?)
+    } else {
+        None
+    };
     let document = json!({
         "dry_run": args.dry_run,
         "removed": choice.remove,

@@ -10,7 +10,7 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::replicate::{self, Key};
 use super::secret::{self, KeySource, Purpose};
-use crate::vault::settings::Chunker;
+use crate::vault::settings::{Chunker, Sharing};
 use crate::vault::{InitOptions, NewChunker, Vault, VaultError};
 
 /// Runs the command.
@@ -18,6 +18,12 @@ use crate::vault::{InitOptions, NewChunker, Vault, VaultError};
 /// A generated key is durable before the vault is made: a crash in between leaves a key without a vault, which a second
 /// run is pointed to, never a vault without a key.
 pub(crate) async fn run(args: Init, context: &Context) -> Result<Exit, Failure> {
+    if args.native && args.chunker == ChunkerName::Rabin {
+        return Err(Failure::usage(
+            "init with --native and --chunker rabin: the one says that no other tool writes there, \
+                                   the other is for a tool that does",
+        ));
+    }
     let target = context.target()?;
     let store = context.store(&target).await?;
     if context::has_vault(&store).await? {
@@ -39,7 +45,8 @@ pub(crate) async fn run(args: Init, context: &Context) -> Result<Exit, Failure> 
         ChunkerName::Gear => NewChunker::Gear,
         ChunkerName::Rabin => NewChunker::Rabin,
     };
-    let options = InitOptions { chunker, same_chunks_as, ..InitOptions::default() };
+    let sharing = if args.native { Sharing::Native } else { Sharing::Shared };
+    let options = InitOptions { chunker, same_chunks_as, sharing, ..InitOptions::default() };
     let made = Vault::init(store, &password, &options, &context.env).await;
     let vault = made.map_err(|error| {
         if let Some(path) = &args.generate_key {

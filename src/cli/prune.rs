@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::args::prune::Prune;
 use super::backup::seconds;
@@ -10,16 +11,22 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::secret::Purpose;
 use crate::prune::decision::Limits;
-use crate::prune::{self, Mode, Options, Outcome, PruneError};
-use crate::units::ByteSize;
+use crate::prune::{self, Form, GRACE, Mode, Options, Outcome, PruneError};
+use crate::units::{ByteSize, Span};
 use crate::vault::Vault;
+use crate::vault::settings::Sharing;
 
 /// Runs the command.
 pub(crate) async fn run(args: Prune, context: &Context) -> Result<Exit, Failure> {
     let vault = context.open(Purpose::Write).await?;
-    let done =
-        prune(&vault, args.dry_run, Limits { max_unused: args.max_unused.0, max_repack: args.max_repack }, context)
-            .await?;
+    if args.grace.is_some() && vault.sharing() == Sharing::Shared {
+        return Err(Failure::usage(
+            "prune with --grace: nobody works in this vault while it is pruned, so nothing waits",
+        )
+        .hint("leave --grace away; only vaults made with `drctl init --native` are pruned while backups run"));
+    }
+    let limits = Limits { max_unused: args.max_unused.0, max_repack: args.max_repack };
+    let done = prune(&vault, args.dry_run, limits, args.grace.map_or(GRACE, Span::duration), context).await?;
     context.out.result(&done, |out| show(&done, args.dry_run, out))?;
     Ok(if done.no_room_for > 0 { Exit::Partial } else { Exit::Done })
 }
@@ -29,16 +36,22 @@ pub(crate) async fn prune(
     vault: &Vault,
     rehearse: bool,
     limits: Limits,
+    grace: Duration,
     context: &Context,
 ) -> Result<Outcome, Failure> {
     let mode = if rehearse { Mode::Rehearse } else { Mode::Write };
-    let options = Options { limits, mode, retry_lock: context.lock_wait() };
+    let options = Options { limits, mode, grace, retry_lock: context.lock_wait() };
     let bar = Arc::new(context.bar());
     let done = prune::run(vault, options, bar.clone(), context.stop.cancel()).await;
     bar.done();
     done.map_err(|error| match error {
         PruneError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
         PruneError::Vault(_) => Failure::of(error),
+        PruneError::Overtaken => Failure::of(error).hint("run it again"),
+        PruneError::Lacking { .. } => Failure::of(error).hint(
+            "if their backups failed or were killed, remove them with `drctl forget`; else heal the vault first: \
+             `drctl check --read-data --heal-from COPY`",
+        ),
         PruneError::Refused(_) | PruneError::DamagedTrees { .. } | PruneError::DamagedBlob { .. } => {
             Failure::of(error).hint("nothing was deleted; see what is damaged with `drctl check --read-data`")
         }
@@ -72,6 +85,11 @@ pub(crate) fn show(done: &Outcome, rehearsed: bool, out: &mut dyn Write) -> std:
         bytes(f.unused_after),
         seconds(done.millis)
     )?;
+    if done.form == Form::Concurrent && f.condemned_packs > 0 {
+        let (packs, size) = (f.condemned_packs, bytes(f.condemned));
+        let condemned = if rehearsed { "would then be condemned" } else { "are condemned" };
+        writeln!(out, "{packs} packs ({size}) {condemned}: a prune deletes them once their grace is over")?;
+    }
     if done.no_room_for > 0 {
         writeln!(
             out,

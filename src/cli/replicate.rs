@@ -91,6 +91,7 @@ async fn named(source: &Vault, prefixes: &[String]) -> Result<Select, Failure> {
 pub(crate) fn failure(error: ReplicateError) -> Failure {
     match error {
         ReplicateError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
+        ReplicateError::Overtaken => Failure::of(error).hint("run it again; what was copied is not copied twice"),
         ReplicateError::SameVault { .. } => {
             Failure::of(error).exits(Exit::Usage).hint("give --to the address of another vault")
         }

@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::objective::Disaster;
-use crate::units::{ByteSize, Percent, Rate};
+use crate::units::{ByteSize, Percent, Rate, Span};
 
 /// Where a secret comes from.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -70,6 +70,8 @@ pub struct PruneOptions {
     pub max_unused: Percent,
     /// The most to rewrite in one run. `None` is without bound.
     pub max_repack: Option<ByteSize>,
+    /// How long condemned packs stay before they are deleted, in a vault that is pruned while backups run.
+    pub grace: Span,
 }
 
 /// A place for snapshots.

@@ -52,6 +52,8 @@ pub enum KeepReason {
     FullyUsed,
     /// Some of it is unused, within what `MaxUnused` tolerates.
     Tolerated,
+    /// Written a short while ago, so perhaps by a run that is still under way. Only where others may work meanwhile.
+    Recent,
 }
 
 /// Why a pack goes.
@@ -64,6 +66,8 @@ pub enum DeleteReason {
     OnlyDuplicates,
     /// No index names it: left behind by an interrupted run.
     Orphan,
+    /// An earlier prune condemned it. Only where others may work meanwhile.
+    Condemned,
 }
 
 /// A pack that stays.
@@ -138,11 +142,18 @@ pub struct Figures {
     pub freed: u64,
     /// Unused bytes that stay in packs kept.
     pub unused_after: u64,
+    /// Packs that are condemned once this is done, and whose time has not come yet. They are still there.
+    pub condemned_packs: u64,
+    /// Bytes of those.
+    pub condemned: u64,
     /// Unused bytes in the packs that are rewritten, and by how much less the new ones take.
     #[serde(skip)]
     pub(super) repack_waste: u64,
     #[serde(skip)]
     pub(super) repack_freed: u64,
+    /// Bytes of the packs that are rewritten and then condemned.
+    #[serde(skip)]
+    pub(super) repack_condemned: u64,
 }
 
 impl Figures {
@@ -150,7 +161,11 @@ impl Figures {
     pub(super) fn without_rewriting(self) -> Self {
         let unused_after = self.unused_after + self.repack_waste;
         let freed = self.freed - self.repack_freed;
-        Self { repack_packs: 0, rewrite: 0, unused_after, freed, repack_waste: 0, repack_freed: 0, ..self }
+        let condemned = self.condemned - self.repack_condemned;
+        let condemned_packs =
+            if self.repack_condemned > 0 { self.condemned_packs - self.repack_packs } else { self.condemned_packs };
+        let none = Self { repack_packs: 0, rewrite: 0, repack_waste: 0, repack_freed: 0, repack_condemned: 0, ..self };
+        Self { unused_after, freed, condemned_packs, condemned, ..none }
     }
 }
 
@@ -161,8 +176,12 @@ pub struct PrunePlan {
     pub keep: Vec<Kept>,
     /// Packs that are rewritten.
     pub repack: Vec<Repacked>,
-    /// Packs that go.
+    /// Condemned packs that hold what a snapshot needs after all: that moves as well.
+    pub rescue: Vec<Repacked>,
+    /// Packs that go: at once where nobody works meanwhile, else they are condemned now, as those that are rewritten are.
     pub delete: Vec<Deleted>,
+    /// Packs that were condemned long enough ago to be deleted now.
+    pub sweep: Vec<Deleted>,
     /// Packs that an index names, the store does not have, and nothing needs: dropped from the index.
     pub forget: Vec<Id>,
     /// What the index needs.
@@ -176,7 +195,8 @@ pub struct PrunePlan {
 impl PrunePlan {
     /// Nothing would change.
     pub fn is_empty(&self) -> bool {
-        self.repack.is_empty() && self.delete.is_empty() && self.index == IndexChange::None
+        let nothing_goes = self.delete.is_empty() && self.sweep.is_empty();
+        self.repack.is_empty() && self.rescue.is_empty() && nothing_goes && self.index == IndexChange::None
     }
 }
 

@@ -1,17 +1,19 @@
 //! Decides which packs stay, which are rewritten and which go.
 //!
-//! The exclusive form: the caller holds the vault's exclusive lock from before it listed anything until the plan has
-//! been carried out, so that the facts given here stay true. Every pack gets exactly one decision with its reason.
+//! Two forms. In the exclusive one the caller holds the vault's exclusive lock from before it listed anything until the
+//! plan has been carried out, so that the facts given here stay true. In the other one others work [`Beside`]: what goes is
+//! condemned first, and deleted by a later prune. Every pack gets exactly one decision with its reason.
 //!
 //! Invariant: for every used blob, the packs that are kept and the blobs that are repacked hold exactly one copy that
 //! counts. A vault in which a used blob cannot be found whole is never pruned: the plan is refused and names what is
 //! missing, since deleting around damage can take away what a repair would need.
 //!
-//! It reads no pack and knows nothing of grace periods or concurrent writers. What it holds grows with the packs of the vault
+//! It reads no pack and no clock. What it holds grows with the packs of the vault
 //! and with the blobs that lie in several of them, not with its blobs.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+use std::sync::Arc;
 
 use super::decision::{
     DamagedPack, DeleteReason, Deleted, Figures, IndexChange, KeepReason, Kept, Limits, NAMED, PrunePlan, Refusal,
@@ -40,6 +42,27 @@ pub trait Needed {
     fn needs(&self, key: &BlobKey) -> bool;
     /// The blobs that snapshots need and no index names.
     fn unindexed(&self) -> Vec<BlobKey>;
+}
+
+/// What a prune has to know when others may work beside it.
+#[derive(Debug, Clone, Default)]
+pub struct Beside {
+    /// Condemned packs and their epochs, ascending by pack.
+    pub condemned: Arc<[(Id, u64)]>,
+    /// Those of epochs up to this one are deleted now.
+    pub boundary: u64,
+    /// Packs that are too young to be touched: who wrote them may be about to name them.
+    pub recent: HashSet<Id>,
+}
+
+impl Beside {
+    fn epoch(&self, pack: &Id) -> Option<u64> {
+        self.condemned.binary_search_by_key(pack, |(id, _)| *id).ok().map(|at| self.condemned[at].1)
+    }
+
+    fn is_condemned(&self, pack: &Id) -> bool {
+        self.epoch(pack).is_some()
+    }
 }
 
 impl Entries for Index {
@@ -80,13 +103,16 @@ impl Tally {
 }
 
 /// Decides for every pack. `listed` is what lies under `data/` (id and size); `needed` every blob that any snapshot
-/// reaches, trees included.
+/// reaches, trees included; `beside` nothing where nobody else works.
 pub fn prune(
     index: &(impl Entries + ?Sized),
     listed: &[(Id, ByteSize)],
     needed: &impl Needed,
     limits: Limits,
+    beside: Option<&Beside>,
 ) -> Result<PrunePlan, Refusal> {
+    let (alone, nobody) = (beside.is_none(), Beside::default());
+    let beside = beside.unwrap_or(&nobody);
     let mut unindexed = needed.unindexed();
     if !unindexed.is_empty() {
         unindexed.sort_unstable();
@@ -96,28 +122,42 @@ pub fn prune(
     }
     let mut tallies = tally_sizes(index);
     let mut figures = Figures::default();
-    let mut delete = Vec::new();
+    let (mut delete, mut sweep) = (Vec::new(), Vec::new());
     for &(pack, size) in listed {
         figures.packs += 1;
         figures.total += size.0;
-        match tallies.get_mut(&pack) {
-            Some(tally) => tally.found = Some(size.0),
+        if let Some(tally) = tallies.get_mut(&pack) {
+            tally.found = Some(size.0);
+        }
+        match beside.epoch(&pack) {
+            Some(epoch) if epoch <= beside.boundary => {
+                sweep.push(Deleted { pack, size, reason: DeleteReason::Condemned });
+            }
+            Some(_) => {
+                figures.condemned_packs += 1;
+                figures.condemned += size.0;
+            }
+            None if tallies.contains_key(&pack) => {}
             None => {
                 figures.orphan_packs += 1;
                 figures.orphan += size.0;
-                delete.push(Deleted { pack, size, reason: DeleteReason::Orphan });
+                if !beside.recent.contains(&pack) {
+                    delete.push(Deleted { pack, size, reason: DeleteReason::Orphan });
+                }
             }
         }
     }
-    refuse_if_lost(index, &mut tallies, needed)?;
-    let homes = choose_homes(index, &tallies, needed);
+    refuse_if_lost(index, &mut tallies, needed, beside)?;
+    let homes = choose_homes(index, &tallies, needed, beside);
     tally_use(index, &mut tallies, needed, &homes);
 
-    let rewrite = choose_repacks(&tallies, limits);
+    let rewrite = choose_repacks(&tallies, limits, beside);
     let mut plan = PrunePlan {
         keep: Vec::new(),
         repack: Vec::new(),
+        rescue: Vec::new(),
         delete: Vec::new(),
+        sweep: Vec::new(),
         forget: Vec::new(),
         index: IndexChange::None,
         figures,
@@ -129,17 +169,27 @@ pub fn prune(
             plan.forget.push(pack);
             continue;
         };
+        if beside.is_condemned(&pack) {
+            if tally.used > 0 {
+                let (size, unused) = (ByteSize(found), ByteSize(tally.waste()));
+                plan.rescue.push(Repacked { pack, size, unused, blobs: tally.used_blobs });
+            }
+            continue;
+        }
         plan.figures.unused += tally.unused;
         plan.figures.duplicate += tally.duplicate;
         let size = ByteSize(found);
-        if tally.used == 0 {
+        if beside.recent.contains(&pack) {
+            plan.figures.unused_after += tally.waste();
+            plan.keep.push(Kept { pack, unused: ByteSize(tally.waste()), reason: KeepReason::Recent });
+        } else if tally.used == 0 {
             let reason = if tally.duplicate > 0 { DeleteReason::OnlyDuplicates } else { DeleteReason::Unused };
             delete.push(Deleted { pack, size, reason });
         } else if rewrite.contains(&pack) {
             plan.figures.repack_packs += 1;
             plan.figures.rewrite += tally.used;
-            plan.figures.freed += found.saturating_sub(tally.used);
-            plan.figures.repack_freed += found.saturating_sub(tally.used);
+            plan.figures.repack_freed += if alone { found.saturating_sub(tally.used) } else { 0 };
+            plan.figures.repack_condemned += if alone { 0 } else { found };
             plan.figures.repack_waste += tally.waste();
             plan.repack.push(Repacked { pack, size, unused: ByteSize(tally.waste()), blobs: tally.used_blobs });
         } else {
@@ -150,13 +200,20 @@ pub fn prune(
         }
     }
     delete.sort_unstable_by_key(|gone| gone.pack);
-    plan.figures.delete_packs = delete.len() as u64;
-    plan.figures.freed += delete.iter().map(|gone| gone.size.0).sum::<u64>();
-    let unnamed = |gone: &Deleted| gone.reason == DeleteReason::Orphan;
-    if !plan.repack.is_empty() || !plan.forget.is_empty() || !delete.iter().all(unnamed) {
+    let bytes = |gone: &[Deleted]| gone.iter().map(|gone| gone.size.0).sum::<u64>();
+    let deleted = if alone { &delete } else { &sweep };
+    plan.figures.delete_packs = deleted.len() as u64;
+    plan.figures.freed = bytes(deleted) + plan.figures.repack_freed;
+    if !alone {
+        plan.figures.condemned_packs += (delete.len() + plan.repack.len()) as u64;
+        plan.figures.condemned += bytes(&delete) + plan.figures.repack_condemned;
+    }
+    let named = |gone: &Deleted| tallies.contains_key(&gone.pack);
+    if (alone && !plan.repack.is_empty()) || !plan.forget.is_empty() || deleted.iter().any(named) {
         plan.index = IndexChange::Rewrite;
     }
     plan.delete = delete;
+    plan.sweep = sweep;
     plan.homes = homes;
     Ok(plan)
 }
@@ -202,7 +259,11 @@ fn tally_sizes(index: &(impl Entries + ?Sized)) -> BTreeMap<Id, Tally> {
 pub(super) type Homes = HashMap<BlobKey, (Id, u32)>;
 
 /// All places of one blob, for each blob that is needed.
-fn for_each_needed(index: &(impl Entries + ?Sized), needed: &impl Needed, mut see: impl FnMut(BlobKey, &[Located])) {
+pub(super) fn for_each_needed(
+    index: &(impl Entries + ?Sized),
+    needed: &impl Needed,
+    mut see: impl FnMut(BlobKey, &[Located]),
+) {
     let mut places: Vec<Located> = Vec::new();
     let mut entries = index.entries().filter(|(key, _)| needed.needs(key)).peekable();
     while let Some((key, at)) = entries.next() {
@@ -224,17 +285,19 @@ fn refuse_if_lost(
     index: &(impl Entries + ?Sized),
     tallies: &mut BTreeMap<Id, Tally>,
     needed: &impl Needed,
+    beside: &Beside,
 ) -> Result<(), Refusal> {
     let mut damaged = BTreeSet::new();
     for_each_needed(index, needed, |_, places| {
-        let copies = places.iter().filter(|at| is_usable(tallies, &at.pack)).count();
+        let usable = || places.iter().filter(|at| is_usable(tallies, &at.pack));
+        let (copies, staying) = (usable().count(), usable().filter(|at| !beside.is_condemned(&at.pack)).count());
         for at in places {
             let Some(tally) = tallies.get_mut(&at.pack) else { continue };
             if copies == 0 {
                 damaged.insert(DamagedPack { pack: at.pack, expected: tally.implied, found: tally.found });
             } else if tally.usable() {
                 tally.needed += u64::from(at.length);
-                tally.sole += if copies == 1 { u64::from(at.length) } else { 0 };
+                tally.sole += if staying == 1 { u64::from(at.length) } else { 0 };
             }
         }
     });
@@ -245,13 +308,19 @@ fn refuse_if_lost(
     Err(Refusal::Damaged { packs: damaged.into_iter().take(NAMED).collect(), count })
 }
 
-/// Picks one copy of each needed blob: the one in the pack that has to stay most anyway, so that the others empty.
-fn choose_homes(index: &(impl Entries + ?Sized), tallies: &BTreeMap<Id, Tally>, needed: &impl Needed) -> Homes {
+/// Picks one copy of each needed blob: the one in the pack that has to stay most anyway, so that the others empty. One in a
+/// condemned pack only where there is no other.
+fn choose_homes(
+    index: &(impl Entries + ?Sized),
+    tallies: &BTreeMap<Id, Tally>,
+    needed: &impl Needed,
+    beside: &Beside,
+) -> Homes {
     let mut homes = Homes::new();
     for_each_needed(index, needed, |key, places| {
         let rank = |at: &&Located| {
             let weight = tallies.get(&at.pack).map(|tally| (tally.sole, tally.needed));
-            (Reverse(weight), at.pack, at.offset)
+            (beside.is_condemned(&at.pack), Reverse(weight), at.pack, at.offset)
         };
         let usable = || places.iter().filter(|at| is_usable(tallies, &at.pack));
         if places.len() > 1
@@ -285,9 +354,12 @@ fn tally_use(index: &(impl Entries + ?Sized), tallies: &mut BTreeMap<Id, Tally>,
 }
 
 /// The most wasteful packs, until what is left is tolerated, or as much is rewritten as may be.
-fn choose_repacks(tallies: &BTreeMap<Id, Tally>, limits: Limits) -> HashSet<Id> {
-    let mut candidates: Vec<(&Id, &Tally)> = tallies.iter().filter(|(_, t)| t.used > 0 && t.waste() > 0).collect();
+fn choose_repacks(tallies: &BTreeMap<Id, Tally>, limits: Limits, beside: &Beside) -> HashSet<Id> {
+    let stays = |pack: &Id| !beside.is_condemned(pack);
+    let wasteful = |(id, t): &(&Id, &Tally)| stays(id) && t.used > 0 && t.waste() > 0;
+    let mut candidates: Vec<(&Id, &Tally)> = tallies.iter().filter(wasteful).collect();
     let mut remaining: u64 = candidates.iter().map(|(_, t)| t.waste()).sum();
+    candidates.retain(|(id, _)| !beside.recent.contains(id));
     let allowed = limits.max_unused.beside(tallies.values().map(|t| t.used).sum());
     // By share of waste, largest first: a / (a + b) > c / (c + d) iff a * d > c * b.
     candidates.sort_by(|(a_id, a), (b_id, b)| {

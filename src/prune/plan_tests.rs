@@ -26,10 +26,11 @@ fn pack(name: u8, blobs: &[(u8, u32)]) -> (Vec<(BlobKey, Located)>, (Id, ByteSiz
 struct Store {
     index: Vec<(BlobKey, Located)>,
     listed: Vec<(Id, ByteSize)>,
+    beside: Option<Beside>,
 }
 
 fn store(packs: &[(u8, &[(u8, u32)])]) -> Store {
-    let mut made = Store { index: Vec::new(), listed: Vec::new() };
+    let mut made = Store { index: Vec::new(), listed: Vec::new(), beside: None };
     for (name, blobs) in packs {
         let (entries, listed) = pack(*name, blobs);
         made.index.extend(entries);
@@ -77,7 +78,7 @@ impl Store {
     }
 
     fn plan_within(&self, used: &[u8], limits: Limits) -> Result<PrunePlan, Refusal> {
-        prune(self, &self.listed, &self.used(used), limits)
+        prune(self, &self.listed, &self.used(used), limits, self.beside.as_ref())
     }
 
     /// What moves, all of it at once.
@@ -204,7 +205,7 @@ fn a_needed_blob_in_no_index_stops_the_prune_by_name() {
 fn data_and_tree_of_one_id_are_two_blobs() {
     let made = store(&[(1, &[(1, 100)])]);
     let used = Used { used: HashSet::from([BlobKey { kind: BlobType::Tree, id: id(1) }]), store: &made };
-    let refusal = prune(&made, &made.listed, &used, Limits::default());
+    let refusal = prune(&made, &made.listed, &used, Limits::default(), None);
     assert!(matches!(refusal, Err(Refusal::NotIndexed { count: 1, .. })));
 }
 
@@ -216,9 +217,65 @@ fn the_vaults_index_is_walked_as_it_is() {
         blobs: made.index.iter().filter(|(_, at)| at.pack == id(name)).copied().collect(),
     };
     let index = Index::of_packs(&[pack(1), pack(2), pack(1)]).expect("sound");
-    let plan = prune(&index, &made.listed, &made.used(&[1, 2]), Limits::default()).expect("whole");
+    let plan = prune(&index, &made.listed, &made.used(&[1, 2]), Limits::default(), None).expect("whole");
     assert_eq!(plan.keep, [Kept { pack: id(1), unused: ByteSize(0), reason: KeepReason::FullyUsed }]);
     assert_eq!((plan.delete[0].pack, plan.delete[0].reason), (id(2), DeleteReason::OnlyDuplicates));
+}
+
+/// A store in which a few packs are condemned.
+fn beside(packs: &[(u8, &[(u8, u32)])], condemned: &[(u8, u64)], boundary: u64, recent: &[u8]) -> Store {
+    let condemned = condemned.iter().map(|&(pack, epoch)| (id(pack), epoch)).collect::<Vec<_>>().into();
+    let recent = recent.iter().map(|&pack| id(pack)).collect();
+    Store { beside: Some(Beside { condemned, boundary, recent }), ..store(packs) }
+}
+
+fn names(packs: &[Deleted]) -> Vec<(u8, DeleteReason)> {
+    packs.iter().map(|gone| (gone.pack.0[0], gone.reason)).collect()
+}
+
+#[test]
+fn beside_others_a_pack_is_condemned_first_and_deleted_once_its_time_has_come() {
+    let packs: [(u8, &[(u8, u32)]); 3] = [(1, &[(1, 100)]), (2, &[(2, 100)]), (3, &[(3, 100)])];
+    let first = beside(&packs, &[], 0, &[]).plan(&[1], 5).expect("whole");
+    assert_eq!(names(&first.delete), [(2, DeleteReason::Unused), (3, DeleteReason::Unused)]);
+    assert_eq!((first.sweep.len(), first.index, first.figures.freed), (0, IndexChange::None, 0));
+    assert_eq!((first.figures.condemned_packs, first.figures.condemned), (2, 2 * 173));
+
+    let waiting = beside(&packs, &[(2, 1), (3, 2)], 1, &[]).plan(&[1], 5).expect("whole");
+    assert_eq!(names(&waiting.sweep), [(2, DeleteReason::Condemned)]);
+    assert_eq!((waiting.delete.len(), waiting.index), (0, IndexChange::Rewrite));
+    assert_eq!((waiting.figures.delete_packs, waiting.figures.freed), (1, 173));
+    assert_eq!((waiting.figures.condemned_packs, waiting.figures.condemned), (1, 173));
+}
+
+#[test]
+fn what_only_a_condemned_pack_holds_is_rescued_and_a_copy_elsewhere_is_preferred() {
+    let packs: [(u8, &[(u8, u32)]); 3] = [(1, &[(1, 100), (2, 100)]), (2, &[(2, 100), (9, 900)]), (3, &[(3, 100)])];
+    let store = beside(&packs, &[(1, 1), (3, 2)], 1, &[]);
+    let plan = store.plan(&[1, 2, 3], 100).expect("whole");
+    let rescued: Vec<(u8, u64)> = plan.rescue.iter().map(|pack| (pack.pack.0[0], pack.blobs)).collect();
+    assert_eq!(rescued, [(1, 1), (3, 1)], "blob 2 lies elsewhere, in a pack that is wasteful and stays");
+    assert_eq!(names(&plan.sweep), [(1, DeleteReason::Condemned)]);
+    let moving = plan.moving(&store, &store.used(&[1, 2, 3]), &plan.rescue);
+    assert_eq!(moving[&id(1)].iter().map(|(key, _)| *key).collect::<Vec<_>>(), [blob(1)]);
+}
+
+#[test]
+fn a_young_pack_is_left_alone_whatever_is_in_it_or_whether_an_index_names_it() {
+    let mut store = beside(&[(1, &[(1, 100)]), (2, &[(2, 100), (3, 100)])], &[], 0, &[1, 2, 9]);
+    store.listed.push((id(9), ByteSize(4000)));
+    let plan = store.plan(&[2], 0).expect("whole");
+    assert!(plan.is_empty(), "{plan:?}");
+    assert!(plan.keep.iter().all(|kept| kept.reason == KeepReason::Recent), "{plan:?}");
+}
+
+#[test]
+fn an_orphan_that_was_condemned_goes_in_its_turn_and_is_condemned_only_once() {
+    let mut store = beside(&[(1, &[(1, 100)])], &[(8, 1), (9, 2)], 1, &[]);
+    store.listed.extend([(id(8), ByteSize(4000)), (id(9), ByteSize(5000))]);
+    let plan = store.plan(&[1], 5).expect("whole");
+    assert_eq!((names(&plan.sweep), plan.delete.len()), (vec![(8, DeleteReason::Condemned)], 0));
+    assert_eq!((plan.index, plan.figures.condemned), (IndexChange::None, 5000));
 }
 
 proptest! {
@@ -265,6 +322,7 @@ fn carry_out(made: &Store, plan: &PrunePlan, moving: &[(BlobKey, Located)], name
     let mut after = Store {
         index: made.index.iter().filter(|(_, at)| !gone.contains(&at.pack)).copied().collect(),
         listed: made.listed.iter().filter(|(pack, _)| !gone.contains(pack)).copied().collect(),
+        beside: None,
     };
     let moved: Vec<(u8, u32)> = moving.iter().map(|(key, at)| (key.id.0[0], at.length)).collect();
     if !moved.is_empty() {

@@ -15,7 +15,7 @@ use tokio::task::JoinSet;
 use super::PruneError;
 use super::decision::{PrunePlan, Repacked};
 use super::plan::{Entries, Needed};
-use crate::monitor::{Cancel, Monitor};
+use crate::monitor::{Cancel, Monitor, Silent};
 use crate::store::StoreErrorKind;
 use crate::vault::index::PackContents;
 use crate::vault::index_file::BLOBS_PER_FILE;
@@ -45,17 +45,27 @@ pub(super) struct Moved {
     pub(super) no_room: bool,
 }
 
-/// Copies what the plan moves. When there is no room for all of it, the packs that were written for nothing are removed,
-/// since what is done next needs some.
+/// Who may rely on packs that no index names yet.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Others {
+    /// Nobody: nobody else is at work.
+    None,
+    /// Writers, who adopt such packs.
+    AtWork,
+}
+
+/// Copies what moves: of packs that are rewritten, and of condemned ones. When there is no room for all of it, the packs
+/// that were written for nothing are removed if nobody can rely on them, since what is done next needs some room.
 pub(super) async fn repack<M: Needed + Entries>(
     vault: &Vault,
     plan: &PrunePlan,
     marks: &M,
+    others: Others,
     monitor: &Arc<dyn Monitor>,
     cancel: &Cancel,
 ) -> Result<Moved, PruneError> {
     let mut packer = Packer::new(vault.clone());
-    let error = match fill(&mut packer, vault, plan, marks, monitor, cancel).await {
+    let error = match fill(&mut packer, plan, marks, monitor, cancel).await {
         Ok(()) => return Ok(Moved { packs_written: packer.written, no_room: false }),
         Err(error) => error,
     };
@@ -64,39 +74,41 @@ pub(super) async fn repack<M: Needed + Entries>(
         return Err(error);
     }
     tracing::warn!(error = chain(&error), "the store is too full to rewrite packs");
-    packer.give_up().await?;
+    packer.give_up(others).await?;
     Ok(Moved { packs_written: 0, no_room: true })
 }
 
 async fn fill<M: Needed + Entries>(
     packer: &mut Packer,
-    vault: &Vault,
     plan: &PrunePlan,
     marks: &M,
     monitor: &Arc<dyn Monitor>,
     cancel: &Cancel,
 ) -> Result<(), PruneError> {
     monitor.stage("repack");
-    monitor.total(plan.repack.len() as u64, plan.repack.iter().map(|pack| pack.size.0).sum());
-    for batch in batches(&plan.repack) {
+    let packs = || plan.repack.iter().chain(&plan.rescue);
+    monitor.total(packs().count() as u64, packs().map(|pack| pack.size.0).sum());
+    for batch in batches(&plan.repack).chain(batches(&plan.rescue)) {
         let mut moving = plan.moving(marks, marks, batch);
         let blobs_of = |pack: &Repacked| (pack.pack, pack.size.0, moving.remove(&pack.pack).unwrap_or_default());
-        let wanted: Vec<_> = batch.iter().map(blobs_of).collect();
-        let fetched = stream::iter(wanted).map(|(pack, size, blobs)| {
-            let (vault, cancel) = (vault.clone(), cancel.clone());
-            async move {
-                if cancel.is_cancelled() {
-                    return Err(PruneError::Cancelled);
-                }
-                Ok((size, fetch(vault, pack, blobs).await?))
-            }
-        });
-        let mut fetched = std::pin::pin!(fetched.buffered(CONCURRENT));
-        while let Some((size, runs)) = fetched.try_next().await? {
-            packer.add(runs).await?;
-            monitor.advance(1, size);
-        }
+        packer.take(batch.iter().map(blobs_of).collect(), monitor, cancel).await?;
     }
+    packer.finish().await
+}
+
+/// Copies blobs, by the pack that they lie in, into packs that an index names before this returns. For a writer that
+/// found only condemned packs to have them.
+pub(super) async fn copy(
+    vault: &Vault,
+    blobs: HashMap<Id, Vec<(BlobKey, Located)>>,
+    cancel: &Cancel,
+) -> Result<(), PruneError> {
+    let silent: Arc<dyn Monitor> = Arc::new(Silent);
+    let mut packer = Packer::new(vault.clone());
+    let mut wanted: Vec<_> = blobs.into_iter().map(|(pack, blobs)| (pack, 0, blobs)).collect();
+    wanted.sort_unstable_by_key(|(pack, _, _)| *pack);
+    wanted.iter_mut().for_each(|(_, _, blobs)| blobs.sort_unstable_by_key(|(_, at)| at.offset));
+    packer.take(wanted, &silent, cancel).await?;
     packer.finish().await
 }
 
@@ -176,6 +188,31 @@ impl Packer {
         }
     }
 
+    /// Fetches blobs of packs, each with its size for the monitor, and adds them in this order.
+    async fn take(
+        &mut self,
+        wanted: Vec<(Id, u64, Vec<(BlobKey, Located)>)>,
+        monitor: &Arc<dyn Monitor>,
+        cancel: &Cancel,
+    ) -> Result<(), PruneError> {
+        let vault = self.vault.clone();
+        let fetched = stream::iter(wanted).map(|(pack, size, blobs)| {
+            let (vault, cancel) = (vault.clone(), cancel.clone());
+            async move {
+                if cancel.is_cancelled() {
+                    return Err(PruneError::Cancelled);
+                }
+                Ok((size, fetch(vault, pack, blobs).await?))
+            }
+        });
+        let mut fetched = std::pin::pin!(fetched.buffered(CONCURRENT));
+        while let Some((size, runs)) = fetched.try_next().await? {
+            self.add(runs).await?;
+            monitor.advance(1, size);
+        }
+        Ok(())
+    }
+
     async fn add(&mut self, runs: Vec<Run>) -> Result<(), PruneError> {
         let (mut open, size) = (std::mem::take(&mut self.open), self.vault.pack_size());
         let fill = move || {
@@ -230,8 +267,8 @@ impl Packer {
         Ok(())
     }
 
-    /// Removes the packs that no index file names. The caller holds the exclusive lock, so that nobody relies on them.
-    async fn give_up(&mut self) -> Result<(), PruneError> {
+    /// Removes the packs that no index file names, unless somebody may rely on them.
+    async fn give_up(&mut self, others: Others) -> Result<(), PruneError> {
         while let Some(stored) = self.uploads.join_next().await {
             // Others may have found no room either, or have found some.
             if let Ok(Ok(pack)) = stored {
@@ -239,7 +276,10 @@ impl Packer {
             }
         }
         let unnamed: Vec<Id> = std::mem::take(&mut self.unnamed).into_iter().map(|pack| pack.id).collect();
-        self.vault.remove_packs(&unnamed).await?;
+        match others {
+            Others::None => self.vault.remove_packs(&unnamed).await?,
+            Others::AtWork => {}
+        }
         Ok(())
     }
 

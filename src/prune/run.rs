@@ -1,4 +1,5 @@
-//! Carrying out a prune, in its exclusive form.
+//! Carrying out a prune, in its exclusive form, and which form it takes: the exclusive one wherever stock tools write, and
+//! the one beside running backups ([`super::concurrent`]) in vaults of drctl's own.
 //!
 //! The exclusive lock is held from before anything is listed to the end: no writer, ours or restic's, works meanwhile.
 //! Order: packs with the blobs that move, index files without the packs that go, removal of the index files that they
@@ -6,19 +7,22 @@
 //! one index file. What died writers left half-written goes first. A crash at any point leaves a whole vault: blobs that lie in two packs, or packs that no
 //! index names. The next prune removes either.
 
-use std::collections::HashSet;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::decision::{Figures, Limits, PrunePlan, Refusal};
+use super::concurrent;
+use super::decision::{Figures, Limits, Refusal};
 use super::plan::{self, Entries, Needed};
-use super::repack;
+use super::repack::{self, Others};
 use crate::check::reach::{self, Reached};
 use crate::monitor::{Cancel, Monitor};
 use crate::units::ByteSize;
 use crate::vault::index::Index;
 use crate::vault::lock::{LockGuard, LockKind};
-use crate::vault::{BlobKey, FileType, Id, Located, Vault, VaultError};
+use crate::vault::settings::Sharing;
+use crate::vault::snapshot::SnapshotFile;
+use crate::vault::{BlobKey, Condemned, FileType, Id, Located, Vault, VaultError};
 
 /// Whether the prune changes the vault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,8 +40,24 @@ pub struct Options {
     pub limits: Limits,
     /// Write, or only say what would be done.
     pub mode: Mode,
+    /// How long what is condemned stays before it is deleted, and how old a pack must be to be condemned: saves running
+    /// backups from storing anew what goes under their hands. Only where others may work beside the prune.
+    pub grace: Duration,
     /// How long to wait for others' locks.
     pub retry_lock: Duration,
+}
+
+/// The grace period that is used unless another is asked for: few backups take longer than a day.
+pub const GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// Whether others may work while a vault is pruned.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Form {
+    /// Nobody may.
+    Exclusive,
+    /// drctl's own backups may: what goes is condemned first.
+    Concurrent,
 }
 
 /// Why a prune was not done.
@@ -70,6 +90,21 @@ pub enum PruneError {
         /// What is wrong with it.
         why: String,
     },
+    /// Snapshots lack what nobody has any more.
+    #[error(
+        "prune: {} snapshots lack {blobs} blobs that no pack has any more (first: {}); nothing was deleted",
+        .snapshots.len(),
+        .snapshots.first().map(Id::short).unwrap_or_default()
+    )]
+    Lacking {
+        /// The snapshots.
+        snapshots: Vec<Id>,
+        /// How many blobs are named that they lack.
+        blobs: usize,
+    },
+    /// Another prune deleted meanwhile what this one counted on.
+    #[error("prune: another prune has changed the vault meanwhile")]
+    Overtaken,
     /// The operator asked to stop.
     #[error("prune: interrupted; the vault is whole, and the next prune goes on")]
     Cancelled,
@@ -78,6 +113,8 @@ pub enum PruneError {
 /// What a prune did, or would do.
 #[derive(Debug, serde::Serialize)]
 pub struct Outcome {
+    /// Whether others could work meanwhile.
+    pub form: Form,
     /// Sums.
     pub figures: Figures,
     /// Packs that were written with the blobs that moved.
@@ -88,15 +125,25 @@ pub struct Outcome {
     pub millis: u64,
 }
 
-/// Frees what no snapshot needs.
+/// Frees what no snapshot needs; beside running backups, condemns it and frees what was condemned long enough ago.
 pub async fn run(
     vault: &Vault,
     options: Options,
     monitor: Arc<dyn Monitor>,
     cancel: Cancel,
 ) -> Result<Outcome, PruneError> {
-    let lock = vault.lock(LockKind::Exclusive, options.retry_lock).await?;
-    let outcome = run_locked(vault, options, &monitor, &cancel, &lock).await;
+    let (form, kind) = match vault.sharing() {
+        Sharing::Shared => (Form::Exclusive, LockKind::Exclusive),
+        Sharing::Native => (Form::Concurrent, LockKind::Shared),
+    };
+    if form == Form::Concurrent && options.mode == Mode::Write {
+        concurrent::clear_unfinished_if_alone(vault, &*monitor).await?;
+    }
+    let lock = vault.lock(kind, options.retry_lock).await?;
+    let outcome = match form {
+        Form::Exclusive => run_locked(vault, options, &monitor, &cancel, &lock).await,
+        Form::Concurrent => concurrent::run(vault, options, &monitor, &cancel, &lock).await,
+    };
     let lost = lock.check();
     lock.release().await;
     match (outcome, lost) {
@@ -115,16 +162,19 @@ async fn run_locked(
 ) -> Result<Outcome, PruneError> {
     let clock = vault.env().clock.clone();
     let begun = clock.boot();
+    let snapshots = snapshots(vault).await?;
     monitor.stage("index");
     let index = vault.load_index(&**monitor).await?;
-    let marks = mark(vault, &index, monitor, cancel).await?;
-    let plan = decide(vault, &marks, options.limits).await?;
+    let marks = mark(vault, &index, &snapshots, monitor, cancel).await?;
+    let listed = vault.list(FileType::Pack).await?;
+    let listed: Vec<(Id, ByteSize)> = listed.into_iter().map(|(id, size)| (id, ByteSize(size))).collect();
+    let plan = plan::prune(&marks, &listed, &marks, options.limits, None)?;
     let (mut packs_written, mut no_room_for) = (0, 0);
     if options.mode == Mode::Write {
         clear_unfinished(vault, &**monitor).await?;
     }
     if options.mode == Mode::Write && !plan.is_empty() {
-        let moved = repack::repack(vault, &plan, &marks, monitor, cancel).await?;
+        let moved = repack::repack(vault, &plan, &marks, Others::None, monitor, cancel).await?;
         packs_written = moved.packs_written;
         // What could not be moved for want of room stays; what needs none is freed all the same.
         let rewritten = if moved.no_room { &[][..] } else { &plan.repack[..] };
@@ -145,11 +195,11 @@ async fn run_locked(
     }
     let millis = u64::try_from((clock.boot() - begun).as_millis()).unwrap_or(u64::MAX);
     let figures = if no_room_for > 0 { plan.figures.without_rewriting() } else { plan.figures };
-    Ok(Outcome { figures, packs_written, no_room_for, millis })
+    Ok(Outcome { form: Form::Exclusive, figures, packs_written, no_room_for, millis })
 }
 
 /// What writers that died left half-written: the exclusive lock says that no writer is at work.
-async fn clear_unfinished(vault: &Vault, monitor: &dyn Monitor) -> Result<(), PruneError> {
+pub(super) async fn clear_unfinished(vault: &Vault, monitor: &dyn Monitor) -> Result<(), PruneError> {
     let mut bytes = 0;
     for kind in [FileType::Pack, FileType::Index, FileType::Snapshot] {
         bytes += vault.store().remove_unfinished(kind.folder()).await.map_err(VaultError::from)?;
@@ -161,9 +211,32 @@ async fn clear_unfinished(vault: &Vault, monitor: &dyn Monitor) -> Result<(), Pr
 }
 
 /// The index, and which of its blobs snapshots reach.
-struct Marks {
-    index: Index,
+pub(super) struct Marks {
+    pub(super) index: Index,
     reached: Reached,
+}
+
+impl Marks {
+    /// Whether a blob is needed, be it in the index or not.
+    pub(super) fn reaches(&self, key: &BlobKey) -> bool {
+        self.needs(key) || self.reached.missing.contains_key(key)
+    }
+
+    /// Where the blobs lie that are needed and that only condemned packs have, by pack. Nothing when one is in no index.
+    pub(super) fn only_condemned(&self, condemned: &Condemned) -> Option<HashMap<Id, Vec<(BlobKey, Located)>>> {
+        if !self.reached.missing.is_empty() {
+            return None;
+        }
+        let mut blobs: HashMap<Id, Vec<(BlobKey, Located)>> = HashMap::new();
+        plan::for_each_needed(self, self, |key, places| {
+            if places.iter().all(|at| condemned.of(&at.pack).is_some())
+                && let Some(at) = places.first()
+            {
+                blobs.entry(at.pack).or_default().push((key, *at));
+            }
+        });
+        Some(blobs)
+    }
 }
 
 impl Entries for Marks {
@@ -182,14 +255,35 @@ impl Needed for Marks {
     }
 }
 
-/// Goes through all that snapshots reach.
-async fn mark(vault: &Vault, index: &Index, monitor: &Arc<dyn Monitor>, cancel: &Cancel) -> Result<Marks, PruneError> {
+/// All snapshots; none of them may be damaged.
+pub(super) async fn snapshots(vault: &Vault) -> Result<Vec<SnapshotFile>, PruneError> {
     let snapshots = vault.snapshots().await?;
-    if let Some((_, damaged)) = snapshots.damaged.into_iter().next() {
-        return Err(damaged.into());
+    match snapshots.damaged.into_iter().next() {
+        Some((_, damaged)) => Err(damaged.into()),
+        None => Ok(snapshots.whole),
     }
+}
+
+/// Goes through all that snapshots reach.
+pub(super) async fn mark(
+    vault: &Vault,
+    index: &Index,
+    snapshots: &[SnapshotFile],
+    monitor: &Arc<dyn Monitor>,
+    cancel: &Cancel,
+) -> Result<Marks, PruneError> {
     monitor.stage("trees");
-    let roots: Vec<Id> = snapshots.whole.iter().map(|file| file.snapshot.tree).collect();
+    mark_roots(vault, index, snapshots.iter().map(|file| file.snapshot.tree).collect(), monitor, cancel).await
+}
+
+/// The same for trees.
+pub(super) async fn mark_roots(
+    vault: &Vault,
+    index: &Index,
+    roots: Vec<Id>,
+    monitor: &Arc<dyn Monitor>,
+    cancel: &Cancel,
+) -> Result<Marks, PruneError> {
     let reached = {
         let (vault, index, monitor, cancel) = (vault.clone(), index.clone(), monitor.clone(), cancel.clone());
         let handle = tokio::runtime::Handle::current();
@@ -203,10 +297,4 @@ async fn mark(vault: &Vault, index: &Index, monitor: &Arc<dyn Monitor>, cancel: 
         return Err(PruneError::DamagedTrees { count: reached.damaged.len(), first: *first, why: why.clone() });
     }
     Ok(Marks { index: index.clone(), reached })
-}
-
-async fn decide(vault: &Vault, marks: &Marks, limits: Limits) -> Result<PrunePlan, PruneError> {
-    let listed: Vec<(Id, ByteSize)> =
-        vault.list(FileType::Pack).await?.into_iter().map(|(id, size)| (id, ByteSize(size))).collect();
-    Ok(plan::prune(marks, &listed, marks, limits)?)
 }

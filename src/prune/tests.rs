@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::decision::{Limits, MaxUnused};
-use super::{Mode, Options, Outcome, PruneError, forget, run};
+use super::{GRACE, Mode, Options, Outcome, PruneError, forget, run};
 use crate::backup::Threads;
 use crate::check::{self, Lock, ReadData};
 use crate::monitor::{Cancel, Silent};
@@ -16,7 +16,7 @@ use crate::vault::{BlobType, FileType, Id, Vault};
 async fn prune(vault: &Vault, mode: Mode) -> Result<Outcome, PruneError> {
     let max_unused = MaxUnused::percent(0).unwrap();
     let limits = Limits { max_unused, max_repack: None };
-    let options = Options { limits, mode, retry_lock: Duration::ZERO };
+    let options = Options { limits, mode, grace: GRACE, retry_lock: Duration::ZERO };
     run(vault, options, Arc::new(Silent), Cancel::default()).await
 }
 

@@ -31,6 +31,9 @@ pub enum ReplicateError {
         #[source]
         source: Box<VaultError>,
     },
+    /// Each time a snapshot had been copied, a prune of the copy turned out to have gone on meanwhile.
+    #[error("copy: prunes of the copy went on meanwhile, each time; the snapshot was withdrawn there")]
+    Overtaken,
     /// The operator asked to stop.
     #[error("copy: interrupted; what was copied is kept, and the next run goes on from there")]
     Cancelled,

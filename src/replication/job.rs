@@ -1,4 +1,8 @@
 //! One run over its snapshots: gathers what each lacks, ships it, and writes the snapshot once all of it is there.
+//!
+//! Where a prune of the copy may go on meanwhile, a snapshot counts only if none let packs be deleted that were not known
+//! to be condemned when the run looked at the copy; else it is withdrawn, the copy looked at again, and what is lacking now
+//! is shipped.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -11,16 +15,20 @@ use super::lost::{self, Lost};
 use super::plan::Origin;
 use super::run::{Figures, NotCopied, Verify};
 use super::ship::{Shipping, Want};
+use crate::backup::adopt::{self, Adopted, Proof};
 use crate::monitor::{Cancel, Monitor};
 use crate::vault::index::Index;
 use crate::vault::lock::LockGuard;
 use crate::vault::snapshot::Snapshot;
-use crate::vault::{BlobKey, FileType, Id, Vault, chain};
+use crate::vault::{BlobKey, Condemned, FileType, Id, Vault, chain};
 
 /// Trees read at the same time.
 const TREES: usize = 16;
 /// Blobs that are gathered before they are shipped: many, so that those of one pack come together.
 const BATCH: usize = 50_000;
+
+/// How often a snapshot is copied that prunes of the copy overtake.
+const ATTEMPTS: usize = 3;
 
 /// What became of a snapshot.
 #[derive(Debug)]
@@ -40,26 +48,40 @@ pub(super) struct Job<'a> {
     shipping: Shipping,
     /// Trees of which all is in the copy, down to the last blob.
     whole: HashSet<Id>,
+    /// What was condemned in the copy when it was looked at.
+    condemned: Condemned,
+    /// What was moved before that, and adopted then.
+    before: Figures,
+    verify: Verify,
     monitor: &'a Arc<dyn Monitor>,
     cancel: Cancel,
 }
 
 impl<'a> Job<'a> {
+    /// Looks at the copy, and takes over there what an interrupted run left.
     pub(super) async fn new(
         (source, from): (&'a Vault, Index),
-        (copy, to): (&'a Vault, Index),
+        copy: &'a Vault,
         verify: Verify,
         monitor: &'a Arc<dyn Monitor>,
         cancel: Cancel,
     ) -> Result<Self, ReplicateError> {
+        let (condemned, to) = copy.load_view(&**monitor).await.map_err(ReplicateError::Copy)?;
+        let proof = match verify {
+            Verify::ReadBack => Proof::Whole,
+            Verify::Structure => Proof::Header,
+        };
+        let Adopted { packs, bytes } =
+            adopt::adopt(copy, &to, &condemned, proof, &**monitor).await.map_err(ReplicateError::Copy)?;
+        let before = Figures { packs_adopted: packs, bytes_adopted: bytes, ..Figures::default() };
         let stored = copy.list(FileType::Pack).await.map_err(ReplicateError::Copy)?;
         let asked = Arc::new(Asked::new(from, to, &stored));
         let shipping = Shipping::new(source, copy, asked.clone(), verify, monitor.clone(), cancel.clone());
-        Ok(Self { source, copy, asked, shipping, whole: HashSet::new(), monitor, cancel })
+        Ok(Self { source, copy, asked, shipping, whole: HashSet::new(), condemned, before, verify, monitor, cancel })
     }
 
     pub(super) fn figures(&self) -> Figures {
-        self.shipping.figures()
+        self.before.and(&self.shipping.figures())
     }
 
     /// Copies one snapshot. On an error, what was shipped so far is in the copy, named by an index or by nothing.
@@ -68,15 +90,34 @@ impl<'a> Job<'a> {
         origin: &Origin,
         lock: Option<&LockGuard>,
     ) -> Result<Judgement, ReplicateError> {
+        for _ in 0..ATTEMPTS {
+            if let Some(judgement) = self.try_to_copy(origin, lock).await? {
+                return Ok(judgement);
+            }
+            self.monitor.note("a prune of the copy went on meanwhile: what it lacks is looked at again");
+            let from = (self.source, self.asked.from.clone());
+            let again = Self::new(from, self.copy, self.verify, self.monitor, self.cancel.clone()).await?;
+            let before = self.figures().and(&again.before);
+            *self = Self { before, ..again };
+        }
+        Err(ReplicateError::Overtaken)
+    }
+
+    /// Nothing when a prune overtook it, and the snapshot was withdrawn.
+    async fn try_to_copy(
+        &mut self,
+        origin: &Origin,
+        lock: Option<&LockGuard>,
+    ) -> Result<Option<Judgement>, ReplicateError> {
         let snapshot = match self.source.snapshot(&origin.id).await {
             Ok(snapshot) => snapshot,
-            Err(error) if error.is_damage() => return Ok(damaged(origin, chain(&error), 0, Vec::new())),
+            Err(error) if error.is_damage() => return Ok(Some(damaged(origin, chain(&error), 0, Vec::new()))),
             Err(error) => return Err(ReplicateError::Source(error)),
         };
         let (met, lost) = self.ship(snapshot.tree).await?;
         if !lost.is_empty() {
             let paths = lost::paths(self.source, &self.asked.from, snapshot.tree, &lost).await;
-            return Ok(damaged(origin, lost::in_words(&lost, &paths), lost.len() as u64, paths));
+            return Ok(Some(damaged(origin, lost::in_words(&lost, &paths), lost.len() as u64, paths)));
         }
         self.whole.extend(met);
         if let Some(lock) = lock {
@@ -86,13 +127,17 @@ impl<'a> Job<'a> {
         let id = self.copy.save_snapshot(&written).await.map_err(ReplicateError::Copy)?;
         // Compared with its name on the way: it is what was written.
         self.copy.snapshot(&id).await.map_err(ReplicateError::Copy)?;
+        if self.copy.is_overtaken(&self.condemned).await.map_err(ReplicateError::Copy)? {
+            self.copy.remove(FileType::Snapshot, &id).await.map_err(ReplicateError::Copy)?;
+            return Ok(None);
+        }
         self.monitor.note(&format!(
             "snapshot {} of {} is in the copy as {}",
             origin.id.short(),
             origin.time,
             id.short()
         ));
-        Ok(Judgement::Arrived(id))
+        Ok(Some(Judgement::Arrived(id)))
     }
 
     /// Ships all that the copy lacks of a tree. Returns the trees beneath it, and what is lost.

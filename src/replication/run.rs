@@ -9,7 +9,6 @@ use serde::Serialize;
 use super::ReplicateError;
 use super::job::{Job, Judgement};
 use super::plan::{Arrived, Lag, Origin, ReplicationPlan, replication};
-use crate::backup::adopt::{self, Adopted, Proof};
 use crate::config::Keep;
 use crate::monitor::{Cancel, Monitor, Problem};
 use crate::vault::lock::{LockGuard, LockKind};
@@ -107,6 +106,21 @@ pub struct Figures {
     pub bytes_adopted: u64,
     /// How long it took, by the boot clock, in milliseconds.
     pub millis: u64,
+}
+
+impl Figures {
+    /// What was moved altogether.
+    pub(super) fn and(&self, more: &Self) -> Self {
+        Self {
+            blobs: self.blobs + more.blobs,
+            bytes_fetched: self.bytes_fetched + more.bytes_fetched,
+            packs_uploaded: self.packs_uploaded + more.packs_uploaded,
+            bytes_uploaded: self.bytes_uploaded + more.bytes_uploaded,
+            packs_adopted: self.packs_adopted + more.packs_adopted,
+            bytes_adopted: self.bytes_adopted + more.bytes_adopted,
+            millis: self.millis + more.millis,
+        }
+    }
 }
 
 /// How a run ended.
@@ -207,14 +221,7 @@ async fn run_locked(
         for (id, error) in &loaded.damaged {
             problems.add(format!("index {}", id.short()), chain(error));
         }
-        let index = copy.load_index(&*monitor).await.map_err(ReplicateError::Copy)?;
-        let proof = match options.verify {
-            Verify::ReadBack => Proof::Whole,
-            Verify::Structure => Proof::Header,
-        };
-        let Adopted { packs, bytes } =
-            adopt::adopt(copy, &index, proof, &*monitor).await.map_err(ReplicateError::Copy)?;
-        let mut job = Job::new((source, loaded.index), (copy, index), options.verify, &monitor, cancel).await?;
+        let mut job = Job::new((source, loaded.index), copy, options.verify, &monitor, cancel).await?;
         monitor.stage("copy");
         for origin in plan.owed.iter().filter_map(|id| origins.iter().find(|origin| origin.id == *id)) {
             match job.copy(origin, lock).await? {
@@ -228,7 +235,7 @@ async fn run_locked(
                 }
             }
         }
-        figures = Figures { packs_adopted: packs, bytes_adopted: bytes, ..job.figures() };
+        figures = job.figures();
     }
     figures.millis = u64::try_from((clock.boot() - begun).as_millis()).unwrap_or(u64::MAX);
     let lag = replication(clock.now(), &origins, &arrived, &tiers).lag;

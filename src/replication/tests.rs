@@ -13,6 +13,7 @@ use super::*;
 use crate::backup::{self, Source, Threads};
 use crate::check::{self, Lock, ReadData};
 use crate::monitor::{Cancel, Collected, Silent};
+use crate::prune::concurrent_tests as prune;
 use crate::restore::tests::{backup_options, noise, options as to, picture, restore};
 use crate::store::Store;
 use crate::store::fault::{Effect, Fault, FaultStore, Operation, When};
@@ -377,4 +378,28 @@ async fn some_are_copied_by_name_or_rehearsed_or_not_at_all() {
 
     let itself = copy_all(&source, &source).await;
     assert!(matches!(itself, Err(ReplicateError::SameVault { .. })), "{itself:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_copy_that_a_prune_overtakes_is_copied_again() {
+    let (source, _) = prune::native(10).await;
+    let (copy, _) = prune::native(11).await;
+    let files = prune::folder(&[1, 2]);
+    prune::back_up(&source, files.path(), Arc::new(Silent)).await.unwrap();
+    let options = || Options {
+        select: Select::All,
+        mode: Mode::Write,
+        verify: Verify::ReadBack,
+        retry_lock: std::time::Duration::ZERO,
+    };
+    let first = run(&source, &copy, options(), Arc::new(Silent), Cancel::default()).await.unwrap();
+    prune::forget(&copy, first.copied[0].copy).await;
+    let other = copy.clone();
+    let monitor = prune::Meanwhile::at("copy", async move || {
+        assert!(prune::prune(&other, std::time::Duration::ZERO).await.unwrap().figures.freed > 600_000);
+    });
+    let again = run(&source, &copy, options(), monitor, Cancel::default()).await.unwrap();
+    assert_eq!((again.copied.len(), again.problems.len()), (1, 0));
+    assert_eq!(copy.list(FileType::Snapshot).await.unwrap().len(), 1);
+    assert_eq!(prune::damage(&copy).await, []);
 }

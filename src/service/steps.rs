@@ -15,8 +15,11 @@ use crate::prune::{self, PruneError};
 use crate::record::{Draft, RunId, Status, Work};
 use crate::retention::plan::Consent;
 use crate::retention::run::{self as retention, Scope};
+use crate::units::ByteSize;
 use crate::vault::{VaultError, chain};
 
+/// The figure of a prune's record that says how much it condemned and left there.
+const CONDEMNED: &str = "condemned_bytes";
 /// After a failure the same step waits this long.
 const BACKOFF: SignedDuration = SignedDuration::from_hours(1);
 /// Runs that are looked at to find out when a step was last done.
@@ -106,25 +109,35 @@ impl Service {
         }
     }
 
-    /// Whether something was dropped since the last prune.
+    /// Whether something was dropped since the last prune, or the grace of what that one condemned is over.
     fn prune_is_due(&self, vault: &VaultName) -> Result<bool, ServiceError> {
         let recent = self.catalog.recent_runs(None, RECENT)?;
         let newest = |kind: &str| {
             let of_kind = |run: &&RunRow| run.kind == kind && run.vault == vault.as_str();
             recent.iter().filter(of_kind).find_map(|run| match run.state {
-                RunState::Ended { status: Status::Ok | Status::Partial, .. } => Some(run.id),
+                RunState::Ended { status: Status::Ok | Status::Partial, finished, .. } => Some((run, finished)),
                 RunState::Ended { status: Status::Failed, .. } | RunState::Running => None,
             })
         };
-        Ok(newest("retention").is_some_and(|dropped| newest("prune").is_none_or(|pruned| pruned < dropped)))
+        let pruned = newest("prune");
+        let dropped = newest("retention").is_some_and(|(run, _)| pruned.is_none_or(|(pruned, _)| pruned.id < run.id));
+        let grace = self.config.vaults.get(vault).map_or(SignedDuration::ZERO, |vault| vault.prune.grace.signed());
+        let condemned = pruned.is_some_and(|(run, finished)| {
+            let waits = run.figures.get(CONDEMNED).is_some_and(|bytes| *bytes > 0);
+            waits && self.env.clock.now().duration_since(finished) >= grace
+        });
+        Ok(dropped || condemned)
     }
 
     async fn prune(&self, name: &VaultName) -> Result<Option<Done>, ServiceError> {
         let vault = self.vaults.open(name).await?;
-        let percent = self.config.vaults.get(name).map(|vault| vault.prune.max_unused.get());
+        let wanted = self.config.vaults.get(name).map(|vault| vault.prune);
+        let percent = wanted.map(|wanted| wanted.max_unused.get());
+        let max_unused = percent.and_then(MaxUnused::percent).unwrap_or_default();
         let options = prune::Options {
-            limits: Limits { max_unused: percent.and_then(MaxUnused::percent).unwrap_or_default(), max_repack: None },
+            limits: Limits { max_unused, max_repack: wanted.and_then(|wanted| wanted.max_repack) },
             mode: prune::Mode::Write,
+            grace: wanted.map_or(prune::GRACE, |wanted| wanted.grace.duration()),
             // A backup that is going on comes first: the next round tries again.
             retry_lock: std::time::Duration::ZERO,
         };
@@ -132,6 +145,10 @@ impl Service {
             Ok(done) => Ok(Some(Done::of_prune(&done))),
             Err(PruneError::Vault(VaultError::Locked { .. })) => {
                 tracing::info!(vault = %name, "the vault is in use; it is pruned another time");
+                Ok(None)
+            }
+            Err(PruneError::Overtaken) => {
+                tracing::info!(vault = %name, "another prune went on meanwhile; this one is tried another time");
                 Ok(None)
             }
             Err(PruneError::Cancelled) => Ok(None),
@@ -245,10 +262,14 @@ impl Done {
                 ("deleted_packs_count", figures.delete_packs),
                 ("rewritten_packs_count", figures.repack_packs),
                 ("freed_bytes", figures.freed),
+                (CONDEMNED, figures.condemned),
                 ("took_ms", done.millis),
             ],
             problems: Vec::new(),
-            what: format!("freed {}", crate::units::ByteSize(figures.freed)),
+            what: match figures.condemned {
+                0 => format!("freed {}", ByteSize(figures.freed)),
+                condemned => format!("freed {}; {} are condemned", ByteSize(figures.freed), ByteSize(condemned)),
+            },
         }
     }
 

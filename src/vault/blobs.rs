@@ -95,8 +95,18 @@ impl Vault {
 
     /// A blob's plaintext, verified. Every place where it lies is tried before this fails.
     pub async fn load_blob(&self, index: &Index, key: BlobKey) -> Result<Vec<u8>, VaultError> {
+        match self.load_blob_from(&index.get_all(key), key).await {
+            Err(error) if error.is_not_found() => match self.look_again(key).await? {
+                places if places.is_empty() => Err(error),
+                places => self.load_blob_from(&places, key).await,
+            },
+            loaded => loaded,
+        }
+    }
+
+    async fn load_blob_from(&self, places: &[Located], key: BlobKey) -> Result<Vec<u8>, VaultError> {
         let mut failed = VaultError::NoBlob { kind: key.kind, id: key.id };
-        for at in index.get_all(key) {
+        for at in places.iter().copied() {
             if let Some(plain) = self.cached_blob(key, &at) {
                 return Ok(plain);
             }

@@ -226,7 +226,10 @@ impl VaultError {
             Self::Damaged { object, .. } if object.starts_with(super::layout::FileType::Lock.folder()) => {
                 "make sure that nobody works in the vault, then remove the lock with `drctl unlock --all`"
             }
-            Self::Damaged { object, .. } if object.starts_with(super::layout::FileType::Index.folder()) => {
+            Self::Damaged { object, .. }
+                if object.starts_with(super::layout::FileType::Index.folder())
+                    || object.starts_with(super::layout::GC) =>
+            {
                 "make the index anew from what the packs hold, with `drctl index rebuild`"
             }
             Self::Damaged { .. } => {

@@ -5,18 +5,21 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::blob::{BlobKey, Located};
 use super::cache::Cache;
 use super::config::Config;
 use super::crypto::MasterKey;
 use super::error::{Damage, VaultError};
 use super::id::Id;
+use super::index::Index;
 use super::layout::{self, FileType};
 use super::pack::{self, Sealer};
 use super::settings::{Chunker, Settings, Sharing};
 use super::snapshot::Snapshot;
 use super::unpacked;
 use crate::clock::Env;
-use crate::store::Store;
+use crate::monitor::Silent;
+use crate::store::{ObjectInfo, Store};
 
 /// Snapshots that are remembered: some 10 MiB.
 const MOST_REMEMBERED: usize = 10_000;
@@ -39,8 +42,17 @@ pub(super) struct Inner {
     /// Snapshots that this process has read: none ever changes under its id. Only used where there is a cache, so that what
     /// is to be read from the store is.
     pub(super) read: Mutex<HashMap<Id, Snapshot>>,
+    /// The index as it was when something that an older one names turned out to be gone.
+    pub(super) renewed: tokio::sync::Mutex<Option<Renewed>>,
     /// Locks of ours that nobody holds any more and that could not be removed yet.
     pub(super) given_up: Mutex<BTreeSet<Id>>,
+}
+
+/// An index, and the index files that it was loaded from.
+#[derive(Debug)]
+pub(super) struct Renewed {
+    files: Vec<(Id, u64)>,
+    index: Index,
 }
 
 impl Vault {
@@ -132,6 +144,24 @@ impl Vault {
         self.0.read.lock().unwrap_or_else(PoisonError::into_inner).retain(|id, _| listed.contains(id));
     }
 
+    /// Where a blob lies by now, for a reader who found it in none of its places: a prune beside it may have moved it, which
+    /// only those of our own vaults do. The index is loaded anew when its files changed since that was last done.
+    pub(super) async fn look_again(&self, key: BlobKey) -> Result<Vec<Located>, VaultError> {
+        if self.sharing() == Sharing::Shared {
+            return Ok(Vec::new());
+        }
+        let mut renewed = self.0.renewed.lock().await;
+        let files = self.list(FileType::Index).await?;
+        if let Some(known) = renewed.as_ref().filter(|known| known.files == files) {
+            return Ok(known.index.get_all(key));
+        }
+        tracing::info!(blob = %key.id, "not where the index said: the index is read again");
+        let index = self.load_index_past_damage(&Silent).await?.index;
+        let places = index.get_all(key);
+        *renewed = Some(Renewed { files, index });
+        Ok(places)
+    }
+
     /// Means to seal blobs, for one thread. `level` is zstd's.
     pub fn sealer(&self, level: i32) -> Sealer {
         Sealer::new(self.0.key.clone(), self.0.env.random.clone(), level)
@@ -193,7 +223,12 @@ impl Vault {
 
     /// Every object of a type with its size in bytes, by id. What is named otherwise is passed over.
     pub async fn list(&self, kind: FileType) -> Result<Vec<(Id, u64)>, VaultError> {
+        Ok(self.list_objects(kind).await?.into_iter().map(|(id, object)| (id, object.size)).collect())
+    }
+
+    /// The same with all that the listing says of each object.
+    pub async fn list_objects(&self, kind: FileType) -> Result<Vec<(Id, ObjectInfo)>, VaultError> {
         let listed = self.0.store.list(kind.folder()).await?;
-        Ok(listed.into_iter().filter_map(|object| Some((layout::parse(kind, &object.key)?, object.size))).collect())
+        Ok(listed.into_iter().filter_map(|object| Some((layout::parse(kind, &object.key)?, object))).collect())
     }
 }

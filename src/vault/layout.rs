@@ -10,6 +10,9 @@ pub const CONFIG: &str = "config";
 /// Our own settings, sealed. Absent in vaults that another tool made and nobody adopted.
 pub const SETTINGS: &str = "drctl/vault";
 
+/// Where all is that a prune which others work beside keeps.
+pub const GC: &str = "drctl/gc";
+
 /// Up to where condemned packs may be swept, in vaults that only drctl writes to.
 pub const GC_STATE: &str = "drctl/gc/state";
 

@@ -152,6 +152,11 @@ impl LockGuard {
         self.held.check()
     }
 
+    /// Whether nobody else may be at work.
+    pub fn is_exclusive(&self) -> bool {
+        self.held.kind == LockKind::Exclusive
+    }
+
     /// Says whether [`LockGuard::check`] would pass, for as long as anyone wants to know.
     pub fn watch(&self) -> impl Fn() -> bool + Send + 'static {
         let held = self.held.clone();

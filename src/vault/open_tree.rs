@@ -46,7 +46,10 @@ impl Vault {
         let key = BlobKey::tree(*tree);
         let places = index.get_all(key);
         let input = if places.first().is_some_and(|at| at.plain_len() > WHOLE) {
-            self.open_large(*tree, &places).await?
+            match self.open_large(*tree, &places).await {
+                Err(error) if error.is_not_found() => self.open_large(*tree, &self.look_again(key).await?).await?,
+                opened => opened?,
+            }
         } else {
             Box::new(Cursor::new(self.load_blob(index, key).await?))
         };

@@ -114,6 +114,7 @@ impl Vault {
                 settings: Some(settings),
                 cache: None,
                 read: Mutex::default(),
+                renewed: tokio::sync::Mutex::default(),
                 given_up: Mutex::default(),
             })),
             Err(error) => {
@@ -150,6 +151,7 @@ impl Vault {
             config,
             settings,
             read: Mutex::default(),
+            renewed: tokio::sync::Mutex::default(),
             given_up: Mutex::default(),
         }))
     }

@@ -76,8 +76,18 @@ impl Vault {
 
     /// One blob, from the first place where it is whole. The inner error says why it is in none.
     pub async fn payload(&self, index: &Index, key: BlobKey) -> Result<Result<Payload, String>, VaultError> {
+        match self.payload_from(index.get_all(key), key).await? {
+            Err(why) => match self.look_again(key).await? {
+                places if places.is_empty() => Ok(Err(why)),
+                places => self.payload_from(places, key).await,
+            },
+            opened => Ok(opened),
+        }
+    }
+
+    async fn payload_from(&self, places: Vec<Located>, key: BlobKey) -> Result<Result<Payload, String>, VaultError> {
         let mut why = "no index names it".to_owned();
-        for at in index.get_all(key) {
+        for at in places {
             let start = u64::from(at.offset);
             let place = format!("pack {}", at.pack.short());
             match self.load_pack_range(&at.pack, start..start + u64::from(at.length)).await {

@@ -1,7 +1,8 @@
 //! Replacing index files: new ones are durable, and were read back, before an old one goes.
 //!
-//! A crash in between leaves packs that two index files name, which is harmless. The caller holds the exclusive lock,
-//! and nothing is removed once it is lost.
+//! A crash in between leaves packs that two index files name, which is harmless. The caller holds a lock, and nothing is
+//! removed once it is lost. Where it is a shared one, two may replace the same file: what each of them writes names what it
+//! keeps, so that at worst packs are named that are gone. They are condemned, and nobody relies on them.
 
 use std::collections::HashSet;
 
@@ -65,7 +66,11 @@ impl Vault {
             if except.contains(&id) {
                 continue;
             }
-            let IndexFile { packs, marked } = self.load_index_file(&id).await?;
+            let IndexFile { packs, marked } = match self.load_index_file(&id).await {
+                // Another prune has replaced it, by one that names what stays.
+                Err(error) if error.is_not_found() && !lock.is_exclusive() => continue,
+                loaded => loaded?,
+            };
             let before = packs.len();
             let kept: Vec<PackContents> = packs.into_iter().filter(|pack| !gone.contains(&pack.id)).collect();
             if kept.len() < before || marked.iter().any(|pack| gone.contains(pack)) {

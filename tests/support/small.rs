@@ -151,10 +151,16 @@ pub(crate) async fn check(vault: &Vault, lock: check::Lock) -> Result<check::Rep
 
 /// Prunes all that is unused.
 pub(crate) async fn prune(vault: &Vault) -> Result<prune::Outcome, PruneError> {
+    prune_after(vault, Duration::ZERO).await
+}
+
+/// The same where others work beside it, with this grace.
+pub(crate) async fn prune_after(vault: &Vault, grace: Duration) -> Result<prune::Outcome, PruneError> {
     let max_unused = MaxUnused::percent(0).unwrap();
     let options = prune::Options {
         limits: Limits { max_unused, max_repack: None },
         mode: prune::Mode::Write,
+        grace,
         retry_lock: Duration::ZERO,
     };
     prune::run(vault, options, Arc::new(Silent), Cancel::default()).await

@@ -10,6 +10,7 @@ use clap::{Args, ValueEnum};
 Examples:
   drctl init --vault /mnt/backup/vault                     asks for a password, twice
   drctl init --vault /mnt/backup/vault --generate-key ~/vault.key
+  drctl init --vault /mnt/backup/vault --native            for drctl alone: pruned while backups run
   drctl init --vault s3://acme-backup/prod --s3-region eu-central-1 --key-file /etc/drctl/prod.key
   drctl init --vault /mnt/copy --key-file copy.key --same-chunks-as /mnt/vault --same-chunks-key-file vault.key
 
@@ -22,6 +23,10 @@ pub(crate) struct Init {
     /// How files are cut into pieces
     #[arg(long, value_enum, default_value_t = ChunkerName::Gear)]
     pub(crate) chunker: ChunkerName,
+    /// Let nobody but drctl write to it: then it can be pruned while backups run. restic can still read it, never write.
+    /// Cannot be changed later
+    #[arg(long)]
+    pub(crate) native: bool,
     /// Cut files as this vault does, so that copies between the two share what they have in common
     #[arg(long, value_name = "URL|NAME", conflicts_with = "chunker")]
     pub(crate) same_chunks_as: Option<String>,

@@ -5,7 +5,7 @@ use std::str::FromStr;
 use clap::Args;
 
 use crate::prune::decision::MaxUnused;
-use crate::units::ByteSize;
+use crate::units::{ByteSize, Span};
 
 /// Delete what no snapshot needs any more.
 #[derive(Debug, Args)]
@@ -14,7 +14,11 @@ Examples:
   drctl prune --dry-run              what would be deleted and rewritten
   drctl prune
   drctl prune --max-unused 0         leave nothing unused, at the price of more rewriting
-  drctl prune --max-repack 10GB      rewrite no more than that now, the most wasteful packs first")]
+  drctl prune --max-repack 10GB      rewrite no more than that now, the most wasteful packs first
+
+A vault made with `init --native` is pruned while backups run: what nothing needs is condemned, and deleted by the first
+prune that comes a day later.
+  drctl prune --grace 0s             delete it now; a backup that is running may have to store some of it again")]
 pub(crate) struct Prune {
     /// Show what would be done, change nothing
     #[arg(short = 'n', long)]
@@ -25,6 +29,9 @@ pub(crate) struct Prune {
     /// How much may be fetched and stored again; what that leaves is for the next prune
     #[arg(long, value_name = "SIZE")]
     pub(crate) max_repack: Option<ByteSize>,
+    /// In a vault made with --native: how long what is condemned stays before it is deleted [default: 1d]
+    #[arg(long, value_name = "TIME")]
+    pub(crate) grace: Option<Span>,
 }
 
 /// How much unused data may stay in packs that are still needed.

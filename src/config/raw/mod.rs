@@ -125,6 +125,8 @@ pub(super) struct Prune {
     pub(super) max_unused: Option<Percent>,
     /// The most to rewrite in one run. No bound by default.
     pub(super) max_repack: Option<ByteSize>,
+    /// In a vault made with `init --native`: how long condemned packs stay before they are deleted. A day by default.
+    pub(super) grace: Option<Span>,
 }
 
 /// Tiers to keep. A snapshot stays while any of its tiers keeps it.

@@ -4,9 +4,12 @@ use super::Context;
 use crate::config::places::describe;
 use crate::config::raw;
 use crate::config::vault::{CredentialsRef, Limits, PruneOptions, SecretRef, VaultConfig};
-use crate::units::Percent;
+use crate::units::{Percent, Span};
 
 /// 5%: rewriting the last few percent costs more traffic than it saves space.
+/// Few backups take longer.
+const GRACE: Span = Span::from_hours(24);
+/// Rewriting the last few percent costs more traffic than it saves space.
 const MAX_UNUSED: Percent = match Percent::new(5) {
     Some(percent) => percent,
     None => unreachable!(),
@@ -43,6 +46,7 @@ impl Context<'_> {
                 by: raw.prune.by.unwrap_or_default(),
                 max_unused: raw.prune.max_unused.unwrap_or(MAX_UNUSED),
                 max_repack: raw.prune.max_repack,
+                grace: raw.prune.grace.unwrap_or(GRACE),
             },
         })
     }

@@ -109,7 +109,13 @@ pub async fn run(
         Mode::Write => LockKind::Exclusive,
     };
     let lock = vault.lock(kind, options.retry_lock).await?;
-    let outcome = rebuild_locked(vault, options.trust, Scope::All(options.mode), monitor, cancel, &lock).await;
+    let outcome = async {
+        if options.mode == Mode::Write && vault.mend_condemned(&lock).await? {
+            monitor.note("what was condemned could not be read, and was put together again from all lists that can be");
+        }
+        rebuild_locked(vault, options.trust, Scope::All(options.mode), monitor, cancel, &lock).await
+    }
+    .await;
     lock.release().await;
     outcome
 }

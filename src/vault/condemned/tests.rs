@@ -28,12 +28,10 @@ async fn each_epoch_names_all_that_was_ever_condemned() {
     assert!(vault.condemn(&first, &[pack("c")]).await.unwrap());
     let second = vault.condemned().await.unwrap();
     assert_eq!((second.epoch(), second.boundary(), second.waiting()), (2, 0, 3));
-    assert_eq!([pack("a"), pack("b"), pack("c"), pack("d")].map(|pack| second.of(&pack)), [
-        Some(1),
-        Some(1),
-        Some(2),
-        None
-    ]);
+    assert_eq!(
+        [pack("a"), pack("b"), pack("c"), pack("d")].map(|pack| second.of(&pack)),
+        [Some(1), Some(1), Some(2), None]
+    );
     assert_eq!(lists(&vault).await, 1, "older lists are in nobody's way");
 }
 

@@ -47,7 +47,12 @@ pub struct Index {
 impl Index {
     /// An index of what the segments say, with nothing added yet.
     pub fn new(segments: Vec<Segment>) -> Self {
-        Self { segments: segments.into(), settled: Arc::default(), overlay: Arc::new(Overlay::new()), condemned: Arc::default() }
+        Self {
+            segments: segments.into(),
+            settled: Arc::default(),
+            overlay: Arc::new(Overlay::new()),
+            condemned: Arc::default(),
+        }
     }
 
     /// The same index to a writer that must not rely on packs that are condemned.
