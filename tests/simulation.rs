@@ -64,7 +64,8 @@ fn writers_a_pruner_and_a_reader_lose_nothing_whatever_the_order_and_the_faults(
     let tally = run(FOUND.into_iter().chain(0..1000), || false);
     assert!(tally.failed.is_empty(), "of {} seeds: {:#?}", tally.seeds, tally.failed);
     // A simulation in which nothing happens shows nothing.
-    let Counts { backups, prunes, reads, checks, failed, locked, crashes, locks_lost } = tally.counts;
+    let Counts { backups, prunes, reads, checks, failed, locked, crashes, locks_lost, swept, overtaken, unconfirmed } =
+        tally.counts;
     for (what, count) in [
         ("backups", backups),
         ("prunes", prunes),
@@ -73,10 +74,11 @@ fn writers_a_pruner_and_a_reader_lose_nothing_whatever_the_order_and_the_faults(
         ("failures", failed),
         ("waits for a lock", locked),
         ("crashes", crashes),
+        ("packs that a prune beside backups deleted", swept),
     ] {
         assert!(count > 300, "only {count} {what}: {:?}", tally.counts);
     }
-    assert!(locks_lost > 0, "{:?}", tally.counts);
+    assert!(locks_lost > 0 && overtaken > 0 && unconfirmed > 0, "{:?}", tally.counts);
 }
 
 #[test]

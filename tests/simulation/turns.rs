@@ -4,11 +4,11 @@
 //! The scheduler acts only while each actor waits for a turn, sleeps or is done, so it does not matter how fast anyone is.
 //! Time stands still but for what the scheduler turns it.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::{self, Write};
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use async_trait::async_trait;
 use drctl::clock::Clock;
@@ -126,6 +126,8 @@ struct State {
     lanes: Vec<Lane>,
     timers: BTreeMap<(Duration, u64), oneshot::Sender<()>>,
     timers_set: u64,
+    /// When each object was written last.
+    written: HashMap<Path, Duration>,
     /// Nothing goes wrong any more.
     calm: bool,
     log: String,
@@ -335,10 +337,14 @@ impl fmt::Debug for Process {
     }
 }
 
+/// When every simulation begins.
+fn start() -> Timestamp {
+    "2026-01-01T00:00:00Z".parse().unwrap()
+}
+
 impl Clock for Process {
     fn now(&self) -> Timestamp {
-        let start: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        start + SignedDuration::try_from(self.boot()).unwrap()
+        start() + SignedDuration::try_from(self.boot()).unwrap()
     }
 
     fn boot(&self) -> Duration {
@@ -383,7 +389,16 @@ impl fmt::Display for Seen {
 #[async_trait]
 impl ObjectStore for Seen {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
-        self.process.request("put", location, self.objects.put_opts(location, payload, opts)).await
+        let put = async {
+            let put = self.objects.put_opts(location, payload, opts).await;
+            let mut state = self.process.turns.state();
+            let now = state.now;
+            if put.is_ok() {
+                state.written.insert(location.clone(), now);
+            }
+            put
+        };
+        self.process.request("put", location, put).await
     }
 
     async fn put_multipart_opts(&self, location: &Path, opts: PutMultipartOptions) -> Result<Box<dyn MultipartUpload>> {
@@ -412,7 +427,15 @@ impl ObjectStore for Seen {
         futures::stream::once(async move {
             let listed = async { Ok(this.objects.list(Some(&prefix)).collect::<Vec<_>>().await) };
             match this.process.request("list", &prefix, listed).await {
-                Ok(all) => futures::stream::iter(all),
+                Ok(mut all) => {
+                    let state = this.process.turns.state();
+                    for object in all.iter_mut().flatten() {
+                        let since = state.written.get(&object.location).copied().unwrap_or_default();
+                        object.last_modified =
+                            SystemTime::from(start() + SignedDuration::try_from(since).unwrap()).into();
+                    }
+                    futures::stream::iter(all)
+                }
                 Err(error) => futures::stream::iter(vec![Err(error)]),
             }
         })

@@ -1,4 +1,6 @@
 //! One vault, two who back up into it, one who forgets and prunes, one who reads; what each was told, and what must hold.
+//!
+//! Every third vault is drctl's own: backups go on while it is pruned, and the reader prunes it as well, now and then.
 
 use std::collections::{BTreeMap, HashSet};
 use std::io::Cursor;
@@ -11,17 +13,18 @@ use drctl::check::{Damage, Lock};
 use drctl::clock::{Clock, Env, Seeded};
 use drctl::look;
 use drctl::monitor::{Cancel, Silent};
-use drctl::prune::{PruneError, forget};
+use drctl::prune::{Form, PruneError, forget};
 use drctl::source::files::Excludes;
 use drctl::store::Store;
 use drctl::vault::key::{KdfCost, Secret};
+use drctl::vault::settings::Sharing;
 use drctl::vault::{FileType, Id, InitOptions, OpenOptions, Vault, VaultError};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
 use super::turns::{Odds, Process, Seen, Turns};
 use crate::support::Numbers;
-use crate::support::small::{PASSWORD, check, prune};
+use crate::support::small::{PASSWORD, check, prune, prune_after};
 
 /// Actors: two writers, a pruner, a reader.
 const WRITERS: usize = 2;
@@ -65,6 +68,11 @@ pub(crate) struct Counts {
     pub(crate) locked: u64,
     pub(crate) crashes: u64,
     pub(crate) locks_lost: u64,
+    /// Of vaults that are pruned while backups run: packs deleted, prunes and backups that others overtook, snapshots of
+    /// backups that died before they were confirmed.
+    pub(crate) swept: u64,
+    pub(crate) overtaken: u64,
+    pub(crate) unconfirmed: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -77,6 +85,9 @@ impl std::ops::AddAssign for Counts {
         self.locked += more.locked;
         self.crashes += more.crashes;
         self.locks_lost += more.locks_lost;
+        self.swept += more.swept;
+        self.overtaken += more.overtaken;
+        self.unconfirmed += more.unconfirmed;
     }
 }
 
@@ -132,6 +143,8 @@ struct World {
     turns: Arc<Turns>,
     ledger: Mutex<Ledger>,
     streams: bool,
+    sharing: Sharing,
+    grace: Duration,
 }
 
 /// Runs the simulation of a seed to its end and says what was wrong.
@@ -142,9 +155,11 @@ pub(crate) fn simulate(seed: u64) -> Outcome {
         let mut numbers = Numbers::seeded(seed);
         let turns = Turns::new(ACTORS);
         let objects = Arc::new(InMemory::new());
-        let world = World { seed, objects, turns, ledger: Mutex::default(), streams: seed.is_multiple_of(2) };
-        let world = Arc::new(world);
-        let options = InitOptions { cost: KdfCost::Cheap, pack_size: 8 << 10, ..InitOptions::default() };
+        let sharing = if seed.is_multiple_of(3) { Sharing::Native } else { Sharing::Shared };
+        let grace = Duration::from_secs([0, 60, 600, 3600][usize::try_from(seed / 3 % 4).unwrap()]);
+        let streams = seed.is_multiple_of(2);
+        let world = Arc::new(World { seed, objects, turns, ledger: Mutex::default(), streams, sharing, grace });
+        let options = InitOptions { cost: KdfCost::Cheap, pack_size: 8 << 10, sharing, ..InitOptions::default() };
         Vault::init(world.plain_store(), &Secret::new(PASSWORD), &options, &world.env(9, 0)).await.unwrap();
         let actors = [
             tokio::task::spawn_local(world.clone().write(0, numbers.next())),
@@ -273,7 +288,11 @@ impl World {
             retry_lock: Duration::ZERO,
             patience: backup::PATIENCE,
         };
-        let done = backup::run(vault, source, options, Arc::new(Silent), Cancel::default()).await?;
+        let done = backup::run(vault, source, options, Arc::new(Silent), Cancel::default()).await;
+        if let Err(BackupError::Overtaken) = done {
+            self.ledger().counts.overtaken += 1;
+        }
+        let done = done?;
         let mut ledger = self.ledger();
         if done.status != backup::Status::Complete {
             ledger.wrong.push(format!("a backup was partial: {:?}", done.problems));
@@ -305,14 +324,23 @@ impl World {
     }
 
     async fn prune(&self, vault: &Vault) -> Result<(), Trouble> {
-        match prune(vault).await {
-            Ok(_) => {
-                self.ledger().counts.prunes += 1;
+        match prune_after(vault, self.grace).await {
+            Ok(done) => {
+                let mut ledger = self.ledger();
+                ledger.counts.prunes += 1;
+                ledger.counts.swept += if done.form == Form::Concurrent { done.figures.delete_packs } else { 0 };
                 Ok(())
             }
             Err(PruneError::Vault(error)) => Err(error.into()),
             Err(PruneError::DamagedTrees { why, .. }) => Err(Trouble::Other(why)),
             Err(PruneError::DamagedBlob { why, .. }) => Err(Trouble::Other(why)),
+            Err(error @ PruneError::Overtaken) if self.sharing == Sharing::Native => {
+                self.ledger().counts.overtaken += 1;
+                Err(Trouble::Other(error.to_string()))
+            }
+            Err(PruneError::Lacking { snapshots, .. }) if self.sharing == Sharing::Native => {
+                self.forget_unconfirmed(vault, &snapshots).await
+            }
             Err(error) => {
                 self.ledger().wrong.push(format!("prune found the vault damaged: {error:?}"));
                 Err(Trouble::Other(error.to_string()))
@@ -320,17 +348,35 @@ impl World {
         }
     }
 
+    /// What an operator does whom a prune tells that these snapshots lack something: their backups did not end well.
+    async fn forget_unconfirmed(&self, vault: &Vault, snapshots: &[Id]) -> Result<(), Trouble> {
+        {
+            let mut ledger = self.ledger();
+            ledger.counts.unconfirmed += snapshots.len() as u64;
+            let kept: Vec<&Id> = ledger.kept.iter().map(|kept| &kept.snapshot).collect();
+            let lost: Vec<&Id> =
+                snapshots.iter().filter(|id| kept.contains(id) && !ledger.forgotten.contains(id)).collect();
+            if !lost.is_empty() {
+                let wrong = format!("a prune says that {lost:?} lack something");
+                ledger.wrong.push(wrong);
+            }
+        }
+        forget::remove(vault, snapshots, Duration::ZERO).await?;
+        Err(Trouble::Other("snapshots lacked something".to_owned()))
+    }
+
     async fn read(self: Arc<Self>, seed: u64) {
         let mut numbers = Numbers::seeded(seed);
         let mut at = self.open(READER).await;
         for _ in 0..4 {
             at.0.sleep(Duration::from_secs(numbers.below(300))).await;
-            let (which, how) = (numbers.next(), numbers.below(2));
-            if how == 0 {
-                self.until_done(READER, &mut at, async |_, vault| self.restore(vault, which).await).await;
-            } else {
-                self.until_done(READER, &mut at, async |process, vault| self.check(process, vault).await).await;
-            }
+            let all = if self.sharing == Sharing::Native { 3 } else { 2 };
+            let (which, how) = (numbers.next(), numbers.below(all));
+            match how {
+                0 => self.until_done(READER, &mut at, async |_, vault| self.restore(vault, which).await).await,
+                1 => self.until_done(READER, &mut at, async |process, vault| self.check(process, vault).await).await,
+                _ => self.until_done(READER, &mut at, async |_, vault| self.prune(vault).await).await,
+            };
         }
         self.turns.done(READER);
     }
@@ -366,7 +412,13 @@ impl World {
         let mut ledger = self.ledger();
         ledger.counts.checks += 1;
         // A forgotten snapshot may go between the listing and the reading.
-        let real = |damage: &&Damage| !damage.snapshots.iter().all(|id| ledger.forgotten.contains(id));
+        let real = |damage: &&Damage| match self.sharing {
+            Sharing::Shared => !damage.snapshots.iter().all(|id| ledger.forgotten.contains(id)),
+            // One whose backup has not confirmed it may lack something.
+            Sharing::Native => ledger.kept.iter().any(|Kept { snapshot, .. }| {
+                damage.snapshots.contains(snapshot) && !ledger.forgotten.contains(snapshot)
+            }),
+        };
         let damage: Vec<Damage> = report.damage.iter().filter(real).cloned().collect();
         if process.faults() == faults && !damage.is_empty() {
             ledger.wrong.push(format!("a check found damage: {damage:?}"));
@@ -383,9 +435,13 @@ impl World {
             .unwrap();
         let lost = self.lost(&vault).await;
         wrong.extend(lost.into_iter().map(|why| format!("before the last prune: {why}")));
-        match prune(&vault).await {
-            Ok(_) => {}
-            Err(error) => wrong.push(format!("the last prune failed: {error:?}")),
+        let mut pruned = prune(&vault).await;
+        if let Err(PruneError::Lacking { snapshots, .. }) = &pruned {
+            let _ = self.forget_unconfirmed(&vault, snapshots).await;
+            pruned = prune(&vault).await;
+        }
+        if let Err(error) = pruned {
+            wrong.push(format!("the last prune failed: {error:?}"));
         }
         wrong.extend(self.lost(&vault).await);
         match check(&vault, Lock::Shared { retry: Duration::ZERO }).await {
