@@ -39,7 +39,12 @@ pub(crate) struct Odds {
     pub(crate) time: u64,
     /// Whether no request for a lock comes through for the latter part of every so many minutes.
     pub(crate) lock_storms: bool,
+    /// How often, of a thousand steps, an actor falls asleep with a request on its way, until others have done a lot.
+    pub(crate) stall: u64,
 }
+
+/// For so many steps at most.
+const LONGEST_STALL: u64 = 400;
 
 /// A lock that was refreshed just before a storm is lost before the storm is over, and others may take it for dead.
 const STORM_EVERY: u64 = 80;
@@ -128,6 +133,8 @@ struct State {
     timers_set: u64,
     /// When each object was written last.
     written: HashMap<Path, Duration>,
+    /// Who is asleep, for how many steps yet.
+    stalled: Option<(usize, u64)>,
     /// Nothing goes wrong any more.
     calm: bool,
     log: String,
@@ -173,7 +180,7 @@ impl Turns {
 
     /// Lets requests through until every actor is done.
     pub(crate) async fn schedule(&self, mut numbers: Numbers, odds: Odds, faulty_steps: u64) {
-        let calm = Odds { fail: 0, lose_answer: 0, crash: 0, lock_storms: false, ..odds };
+        let calm = Odds { fail: 0, lose_answer: 0, crash: 0, lock_storms: false, stall: 0, ..odds };
         for step in 0.. {
             self.settle().await;
             if self.state().lanes.iter().all(|lane| lane.done) {
@@ -208,7 +215,19 @@ impl Turns {
     fn step(&self, numbers: &mut Numbers, odds: Odds) {
         let mut state = self.state();
         let now = state.now;
-        let ready: Vec<usize> = (0..state.lanes.len()).filter(|actor| state.lanes[*actor].ready(now)).collect();
+        let mut ready: Vec<usize> = (0..state.lanes.len()).filter(|actor| state.lanes[*actor].ready(now)).collect();
+        if odds.stall > 0 {
+            if state.stalled.is_none() && !ready.is_empty() && numbers.below(1000) < odds.stall {
+                let actor = ready[usize::try_from(numbers.below(ready.len() as u64)).unwrap()];
+                state.stalled = Some((actor, numbers.below(LONGEST_STALL)));
+            }
+            state.stalled = state.stalled.and_then(|(actor, left)| Some((actor, left.checked_sub(1)?)));
+            if let Some((asleep, _)) = state.stalled
+                && ready.len() > 1
+            {
+                ready.retain(|actor| *actor != asleep);
+            }
+        }
         if ready.is_empty() || numbers.below(1000) < odds.time {
             return state.turn_clock(numbers, ready.is_empty());
         }

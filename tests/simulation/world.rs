@@ -174,6 +174,7 @@ pub(crate) fn simulate(seed: u64) -> Outcome {
             crash: [0, 4, 8, 15][usize::try_from(numbers.below(4)).unwrap()],
             time: [5, 30, 150, 400][usize::try_from(numbers.below(4)).unwrap()],
             lock_storms: numbers.below(3) == 0,
+            stall: if sharing == Sharing::Native { [10, 30, 60][usize::try_from(seed / 3 % 3).unwrap()] } else { 0 },
         };
         world.turns.schedule(Numbers::seeded(numbers.next()), odds, FAULTY_STEPS).await;
         for actor in actors {
