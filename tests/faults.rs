@@ -16,11 +16,14 @@ use drctl::replication::{self, Select, Verify};
 use drctl::restore::{self, Existing, Privileged, Selection};
 use drctl::store::fault::{Effect, Fault, FaultStore, Operation, When};
 use drctl::vault::key::{KdfCost, Secret};
+use drctl::vault::settings::Sharing;
 use drctl::vault::{FileType, Id, InitOptions, Vault, VaultError};
 use object_store::memory::InMemory;
 
 use crate::support::compare::compare_trees;
-use crate::support::small::{self, Kept, PASSWORD, Small, back_up, check, content, env, folder, inventory, prune};
+use crate::support::small::{
+    self, Kept, PASSWORD, Small, back_up, back_up_beside, check, content, env, folder, inventory, prune,
+};
 
 /// A way in which the Nth operation fails.
 #[derive(Debug, Clone, Copy)]
@@ -108,7 +111,15 @@ impl<'s> Attempt<'s> {
 
 /// Runs `attempt` with every kind of fault at every operation, until one passes without meeting the fault.
 async fn at_every_operation(small: &Small, attempt: impl AsyncFn(&Attempt<'_>)) {
-    for kind in KINDS {
+    with(&KINDS, small, attempt).await;
+}
+
+/// Those that tell two protocols of writing apart: what bodies are cut off is the same in both.
+const PROTOCOL: [Kind; 5] = [KINDS[0], KINDS[1], KINDS[2], KINDS[3], KINDS[5]];
+
+/// The same with these kinds.
+async fn with(kinds: &[Kind], small: &Small, attempt: impl AsyncFn(&Attempt<'_>)) {
+    for kind in kinds {
         for n in 1.. {
             let mut one = Attempt::of(small);
             one.label = format!("{:?} of {:?} {:?}", kind.effect, kind.on, (kind.when)(n));
@@ -130,7 +141,11 @@ fn run(work: impl Future<Output = ()>) {
 
 /// Three snapshots.
 async fn three() -> Small {
-    let mut small = Small::new(7).await;
+    three_in(Sharing::Shared).await
+}
+
+async fn three_in(sharing: Sharing) -> Small {
+    let mut small = Small::shared(7, sharing).await;
     for _ in 0..3 {
         small.change();
         small.keep().await;
@@ -166,6 +181,43 @@ fn a_backup_survives_a_fault_at_every_operation() {
             let index = vault.load_index(&Silent).await.unwrap();
             let distinct: HashSet<_> = index.iter().map(|(key, _)| key).collect();
             assert_eq!(index.iter().count(), distinct.len(), "{}: a blob was stored twice", attempt.label);
+        })
+        .await;
+    });
+}
+
+/// It began before a prune let go of all that it relies on.
+#[test]
+fn a_backup_that_was_overtaken_survives_a_fault_at_every_operation() {
+    run(async {
+        let mut small = three_in(Sharing::Native).await;
+        let gone = small.kept.split_off(2);
+        forget::remove(&small.open().await, &[gone[0].id], Duration::ZERO).await.unwrap();
+        let small = small;
+        with(&PROTOCOL, &small, async |attempt| {
+            let vault = attempt.open().await;
+            let aside = attempt.fresh().await;
+            let overtake = async move || {
+                let seen = aside.condemned().await.unwrap();
+                let packs: Vec<Id> = aside.list(FileType::Pack).await.unwrap().into_iter().map(|(id, _)| id).collect();
+                assert!(aside.condemn(&seen, &packs).await.unwrap());
+                aside.advance_boundary(&aside.condemned().await.unwrap()).await.unwrap();
+            };
+            let done = match &vault {
+                Ok(vault) => back_up_beside(vault, &small.source, overtake).await.ok(),
+                Err(_) => None,
+            };
+            let mut kept = small.kept.clone();
+            if let Some(done) = done {
+                assert_eq!((done.status, &done.problems), (backup::Status::Complete, &vec![]), "{}", attempt.label);
+                kept.push(Kept { id: done.snapshot.unwrap(), content: gone[0].content });
+            }
+            attempt.faults.heal();
+            attempt.is_whole(&kept).await;
+            let vault = attempt.again(vault).await;
+            prune(&vault).await.unwrap_or_else(|e| panic!("{}: {e:?}", attempt.label));
+            attempt.has_no_locks(&vault).await;
+            attempt.is_whole(&kept).await;
         })
         .await;
     });
@@ -256,8 +308,17 @@ fn a_check_survives_a_fault_at_every_operation_and_never_passes_over_what_it_did
 
 #[test]
 fn a_prune_survives_a_fault_at_every_operation_and_frees_all_in_the_end() {
+    prune_survives(Sharing::Shared, &KINDS);
+}
+
+#[test]
+fn a_prune_beside_backups_survives_a_fault_at_every_operation_and_frees_all_in_the_end() {
+    prune_survives(Sharing::Native, &PROTOCOL);
+}
+
+fn prune_survives(sharing: Sharing, kinds: &[Kind]) {
     run(async {
-        let mut small = three().await;
+        let mut small = three_in(sharing).await;
         let vault = small.open().await;
         // Something to delete, something to move, and an orphan.
         let gone = small.kept.remove(0);
@@ -267,7 +328,7 @@ fn a_prune_survives_a_fault_at_every_operation_and_frees_all_in_the_end() {
         let figures = would.unwrap().figures;
         assert!(figures.freed > 0, "{figures:?}");
         let small = small;
-        at_every_operation(&small, async |attempt| {
+        with(kinds, &small, async |attempt| {
             let vault = attempt.open().await;
             let done = match &vault {
                 Ok(vault) => prune(vault).await.ok(),

@@ -23,7 +23,7 @@ use crate::support::kill::{Killed, kill9_at_random};
 use crate::support::peers::restic18;
 use crate::support::small::{check, content};
 use crate::support::trace::{Watched, kill_before};
-use crate::support::vaults::{cheap_vault, files, indexed, open, packs, wait};
+use crate::support::vaults::{cheap_native_vault, cheap_vault, files, indexed, open, packs, wait};
 
 /// Kills at random when nobody says how many.
 const KILLS: u64 = 10;
@@ -83,7 +83,8 @@ impl Scene {
         let source = house.path("work/source");
         fs::create_dir_all(source.join("deep/er")).unwrap();
         fs::create_dir(house.path("kept")).unwrap();
-        let (vault, copy) = (cheap_vault(&house.path("vault")), cheap_vault(&house.path("copy")));
+        // The copy is pruned as what others may write to meanwhile.
+        let (vault, copy) = (cheap_vault(&house.path("vault")), cheap_native_vault(&house.path("copy")));
         let numbers = Numbers::seeded(seed);
         let mut scene =
             Self { house, source, vault, copy, numbers, size, round: 0, kept: Vec::new(), took: BTreeMap::new() };
@@ -163,7 +164,7 @@ impl Scene {
             Work::Backup => drctl(&self.vault, &["backup", "--path"]).arg(&self.source),
             Work::Replicate => drctl(&self.vault, &["replicate", "--all", "--to"]).arg(&self.copy),
             Work::Prune => drctl(&self.vault, &["prune", "--max-unused", "0"]),
-            Work::PruneCopy => drctl(&self.copy, &["prune", "--max-unused", "0"]),
+            Work::PruneCopy => drctl(&self.copy, &["prune", "--max-unused", "0", "--grace", "0s"]),
             Work::Restore => {
                 let newest = self.kept.last().expect("something was kept").id.to_string();
                 drctl(&self.vault, &["restore", &newest, "--overwrite", "--to"]).arg(self.target())
@@ -401,6 +402,13 @@ fn a_prune_that_is_killed_before_any_change_harms_nothing() {
     let seed = seed();
     println!("seed {seed}");
     println!("{}", before_each_change(Work::Prune, seed));
+}
+
+#[test]
+fn a_prune_beside_backups_that_is_killed_before_any_change_harms_nothing() {
+    let seed = seed();
+    println!("seed {seed}");
+    println!("{}", before_each_change(Work::PruneCopy, seed));
 }
 
 #[test]

@@ -14,7 +14,7 @@ use super::escape;
 use super::exit::Exit;
 use super::output::Paint;
 use super::secret::Purpose;
-use crate::check::{self, CheckError, Lock, Options, ReadData, Report};
+use crate::check::{self, CheckError, Lock, Object, Options, ReadData, Report};
 use crate::heal::Healed;
 use crate::monitor::Monitor;
 use crate::record::{Draft, Recorder, Status, Work};
@@ -168,6 +168,9 @@ pub(super) fn show(checked: &Checked, context: &Context) -> Result<(), Failure> 
         match report.damage.len() {
             0 if records.flaws.is_empty() => writeln!(out, "no damage found"),
             0 => writeln!(out, "DAMAGED RECORDS: what was backed up is whole, what is known of it is not"),
+            count if report.damage.iter().all(|damage| damage.object == Object::Condemned) => {
+                writeln!(out, "DAMAGED: {count} objects, no snapshot among what they hit: `drctl index rebuild` mends them")
+            }
             count => {
                 writeln!(out, "DAMAGED: {count} objects. Do not prune; heal from a copy: `drctl check --read-data --heal-from COPY`")
             }

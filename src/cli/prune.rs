@@ -85,6 +85,13 @@ pub(crate) fn show(done: &Outcome, rehearsed: bool, out: &mut dyn Write) -> std:
         bytes(f.unused_after),
         seconds(done.millis)
     )?;
+    if f.recent_packs > 0 {
+        writeln!(
+            out,
+            "{} packs are younger than the grace: runs that are under way may be using them",
+            f.recent_packs
+        )?;
+    }
     if done.form == Form::Concurrent && f.condemned_packs > 0 {
         let (packs, size) = (f.condemned_packs, bytes(f.condemned));
         let condemned = if rehearsed { "would then be condemned" } else { "are condemned" };

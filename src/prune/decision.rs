@@ -142,6 +142,8 @@ pub struct Figures {
     pub freed: u64,
     /// Unused bytes that stay in packs kept.
     pub unused_after: u64,
+    /// Packs with something unused in them, or in no index, that are too young to be touched.
+    pub recent_packs: u64,
     /// Packs that are condemned once this is done, and whose time has not come yet. They are still there.
     pub condemned_packs: u64,
     /// Bytes of those.

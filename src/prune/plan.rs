@@ -141,7 +141,9 @@ pub fn prune(
             None => {
                 figures.orphan_packs += 1;
                 figures.orphan += size.0;
-                if !beside.recent.contains(&pack) {
+                if beside.recent.contains(&pack) {
+                    figures.recent_packs += 1;
+                } else {
                     delete.push(Deleted { pack, size, reason: DeleteReason::Orphan });
                 }
             }
@@ -181,6 +183,7 @@ pub fn prune(
         let size = ByteSize(found);
         if beside.recent.contains(&pack) {
             plan.figures.unused_after += tally.waste();
+            plan.figures.recent_packs += u64::from(tally.waste() > 0);
             plan.keep.push(Kept { pack, unused: ByteSize(tally.waste()), reason: KeepReason::Recent });
         } else if tally.used == 0 {
             let reason = if tally.duplicate > 0 { DeleteReason::OnlyDuplicates } else { DeleteReason::Unused };

@@ -2,20 +2,21 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use drctl::backup::{self, BackupError, Caches, Mounts, ParentChoice, Source, Threads};
 use drctl::check::{self, ReadData};
 use drctl::clock::{Env, Seeded, SetClock};
 use drctl::look;
-use drctl::monitor::{Cancel, Silent};
+use drctl::monitor::{Cancel, Monitor, Silent};
 use drctl::prune::decision::{Limits, MaxUnused};
 use drctl::prune::{self, PruneError};
 use drctl::source::files::Excludes;
 use drctl::store::Store;
 use drctl::vault::key::{KdfCost, Secret};
+use drctl::vault::settings::Sharing;
 use drctl::vault::{FileType, Id, InitOptions, OpenOptions, Vault, VaultError};
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -64,9 +65,14 @@ pub(crate) struct Small {
 impl Small {
     /// A vault with nothing in it and a folder with a few files.
     pub(crate) async fn new(seed: u64) -> Self {
+        Self::shared(seed, Sharing::Shared).await
+    }
+
+    /// The same, saying who writes to it.
+    pub(crate) async fn shared(seed: u64, sharing: Sharing) -> Self {
         let folder = folder();
         let (objects, clock) = (Arc::new(InMemory::new()), clock());
-        let options = InitOptions { cost: KdfCost::Cheap, pack_size: 64 << 10, ..InitOptions::default() };
+        let options = InitOptions { cost: KdfCost::Cheap, pack_size: 64 << 10, sharing, ..InitOptions::default() };
         let store = Store::from_object_store(objects.clone(), "", "memory://small");
         Vault::init(store, &Secret::new(PASSWORD), &options, &env(&clock)).await.unwrap();
         let source = folder.path().join("source");
@@ -125,6 +131,40 @@ pub(crate) fn folder() -> tempfile::TempDir {
 
 /// Backs up, one step after the other.
 pub(crate) async fn back_up(vault: &Vault, source: &Path) -> Result<backup::Outcome, BackupError> {
+    back_up_watched(vault, source, Arc::new(Silent)).await
+}
+
+/// The same while something else happens in the vault once the backup has loaded the index.
+pub(crate) async fn back_up_beside(
+    vault: &Vault,
+    source: &Path,
+    meanwhile: impl AsyncFnOnce() + Send + 'static,
+) -> Result<backup::Outcome, BackupError> {
+    back_up_watched(vault, source, Arc::new(Meanwhile(Mutex::new(Some(meanwhile))))).await
+}
+
+/// Does a thing when the backup itself begins.
+struct Meanwhile<F>(Mutex<Option<F>>);
+
+impl<F: AsyncFnOnce() + Send + 'static> Monitor for Meanwhile<F> {
+    fn stage(&self, name: &str) {
+        if name == "backup"
+            && let Some(what) = self.0.lock().unwrap().take()
+        {
+            // On a thread of its own: this one is busy with the backup.
+            let aside = std::thread::spawn(move || {
+                tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap().block_on(what());
+            });
+            aside.join().unwrap();
+        }
+    }
+}
+
+async fn back_up_watched(
+    vault: &Vault,
+    source: &Path,
+    monitor: Arc<dyn Monitor>,
+) -> Result<backup::Outcome, BackupError> {
     let options = backup::Options {
         excludes: Excludes::none(),
         caches: Caches::Keep,
@@ -140,7 +180,7 @@ pub(crate) async fn back_up(vault: &Vault, source: &Path) -> Result<backup::Outc
         retry_lock: Duration::ZERO,
         patience: backup::PATIENCE,
     };
-    backup::run(vault, Source::Files(vec![source.to_owned()]), options, Arc::new(Silent), Cancel::default()).await
+    backup::run(vault, Source::Files(vec![source.to_owned()]), options, monitor, Cancel::default()).await
 }
 
 /// Checks everything, packs too.

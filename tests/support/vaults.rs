@@ -8,6 +8,7 @@ use drctl::clock::{Clock, Env, Random};
 use drctl::monitor::Silent;
 use drctl::store::{OpenOptions as StoreOptions, Store};
 use drctl::vault::key::{KdfCost, Secret};
+use drctl::vault::settings::Sharing;
 use drctl::vault::{BlobType, FileType, Id, InitOptions, OpenOptions, Vault};
 
 use super::Numbers;
@@ -57,7 +58,16 @@ pub(crate) fn wait<T>(work: impl Future<Output = T>) -> T {
 /// Makes a vault that the house's key opens within a millisecond: tests that call the program a hundred times have no
 /// minute for scrypt.
 pub(crate) fn cheap_vault(folder: &Path) -> PathBuf {
-    let options = InitOptions { cost: KdfCost::Cheap, ..InitOptions::default() };
+    cheap(folder, Sharing::Shared)
+}
+
+/// The same that nobody but drctl writes to.
+pub(crate) fn cheap_native_vault(folder: &Path) -> PathBuf {
+    cheap(folder, Sharing::Native)
+}
+
+fn cheap(folder: &Path, sharing: Sharing) -> PathBuf {
+    let options = InitOptions { cost: KdfCost::Cheap, sharing, ..InitOptions::default() };
     wait(async { Vault::init(store(folder).await, &Secret::new(House::PASSWORD), &options, &env()).await.unwrap() });
     folder.to_owned()
 }
