@@ -145,7 +145,7 @@ async fn three() -> Small {
 }
 
 async fn three_in(sharing: Sharing) -> Small {
-    let mut small = Small::shared(7, sharing).await;
+    let mut small = Small::new(7, sharing).await;
     for _ in 0..3 {
         small.change();
         small.keep().await;

@@ -237,7 +237,7 @@ async fn run_again(
             let source = Source::Files(paths.clone());
             match Box::pin(run_locked(vault, source, options.clone(), monitor.clone(), cancel.clone(), lock)).await {
                 Err(BackupError::Overtaken) => {
-                    monitor.note("a prune took away what this run relied on: it begins again")
+                    monitor.note("a prune took away what this run relied on: it begins again");
                 }
                 ended => return ended,
             }

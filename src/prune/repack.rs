@@ -31,6 +31,9 @@ const KNOWN: u64 = 250_000;
 /// zstd is not used when blobs move: they are copied as they are.
 const LEVEL: i32 = 3;
 
+/// A pack, its size for the monitor, and the blobs that are wanted of it, ascending by offset.
+type Wanted = (Id, u64, Vec<(BlobKey, Located)>);
+
 /// Bytes of a pack, and the blobs that are taken out of them.
 struct Run {
     start: u64,
@@ -105,7 +108,7 @@ pub(super) async fn copy(
 ) -> Result<(), PruneError> {
     let silent: Arc<dyn Monitor> = Arc::new(Silent);
     let mut packer = Packer::new(vault.clone());
-    let mut wanted: Vec<_> = blobs.into_iter().map(|(pack, blobs)| (pack, 0, blobs)).collect();
+    let mut wanted: Vec<Wanted> = blobs.into_iter().map(|(pack, blobs)| (pack, 0, blobs)).collect();
     wanted.sort_unstable_by_key(|(pack, _, _)| *pack);
     wanted.iter_mut().for_each(|(_, _, blobs)| blobs.sort_unstable_by_key(|(_, at)| at.offset));
     packer.take(wanted, &silent, cancel).await?;
@@ -188,10 +191,10 @@ impl Packer {
         }
     }
 
-    /// Fetches blobs of packs, each with its size for the monitor, and adds them in this order.
+    /// Fetches blobs of packs, and adds them in this order.
     async fn take(
         &mut self,
-        wanted: Vec<(Id, u64, Vec<(BlobKey, Located)>)>,
+        wanted: Vec<Wanted>,
         monitor: &Arc<dyn Monitor>,
         cancel: &Cancel,
     ) -> Result<(), PruneError> {

@@ -106,11 +106,11 @@ impl Vault {
 
     async fn load_blob_from(&self, places: &[Located], key: BlobKey) -> Result<Vec<u8>, VaultError> {
         let mut failed = VaultError::NoBlob { kind: key.kind, id: key.id };
-        for at in places.iter().copied() {
-            if let Some(plain) = self.cached_blob(key, &at) {
+        for at in places {
+            if let Some(plain) = self.cached_blob(key, at) {
                 return Ok(plain);
             }
-            match self.fetch_blob(key, &at).await {
+            match self.fetch_blob(key, at).await {
                 Ok(plain) => return Ok(plain),
                 Err(error) => failed = error,
             }

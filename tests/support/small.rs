@@ -63,13 +63,8 @@ pub(crate) struct Small {
 }
 
 impl Small {
-    /// A vault with nothing in it and a folder with a few files.
-    pub(crate) async fn new(seed: u64) -> Self {
-        Self::shared(seed, Sharing::Shared).await
-    }
-
-    /// The same, saying who writes to it.
-    pub(crate) async fn shared(seed: u64, sharing: Sharing) -> Self {
+    /// A vault with nothing in it, and who writes to it; and a folder with a few files.
+    pub(crate) async fn new(seed: u64, sharing: Sharing) -> Self {
         let folder = folder();
         let (objects, clock) = (Arc::new(InMemory::new()), clock());
         let options = InitOptions { cost: KdfCost::Cheap, pack_size: 64 << 10, sharing, ..InitOptions::default() };
