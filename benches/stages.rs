@@ -170,7 +170,7 @@ fn nodes(count: u32) -> Vec<Node> {
         mode: 0o644,
         user: "root".into(),
         group: "root".into(),
-        content: vec![Id::of(&n.to_le_bytes())],
+        content: [Id::of(&n.to_le_bytes())].into_iter().collect(),
         ..Node::new(format!("file-{n:06}"), NodeKind::File)
     };
     (0..count).map(node).collect()

@@ -23,5 +23,6 @@ mod rotate;
 mod secrets;
 mod service;
 mod simulation;
+mod sparse;
 mod support;
 mod trouble;

@@ -12,6 +12,7 @@ pub mod adopt;
 pub mod chunk;
 mod dir;
 mod error;
+mod input;
 mod pace;
 mod parent;
 mod read;

@@ -10,11 +10,12 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::BackupError;
 use super::chunk::{MAX, MIN};
 use super::dir::Dir;
+use super::input::Input;
 use super::summary::add;
 use super::worker::{ChunkJob, Worker};
 use crate::source::files::{FileError, FileState, Folder, Opened, XattrMode};
-use crate::vault::tree::{Node, NodeKind, Xattr};
-use crate::vault::{Id, chain};
+use crate::vault::tree::{Content, Node, NodeKind, Run, Xattr};
+use crate::vault::{Id, ZEROS, chain, is_zero};
 
 /// Bytes asked for in one read of a large file.
 const STEP: usize = 1 << 20;
@@ -51,7 +52,8 @@ pub(super) struct Parts {
 }
 
 struct PartsState {
-    ids: Vec<Id>,
+    /// A place for each chunk, and one for zeros in a row.
+    runs: Vec<Run>,
     missing: usize,
     end: Option<End>,
 }
@@ -112,7 +114,7 @@ fn try_file(
     let parts = Parts::new();
     let read = if opened.size > LARGE {
         readers.fetch_add(1, Ordering::SeqCst);
-        let read = large(worker, &mut file, &parts);
+        let read = large(worker, Input::of(&mut file, opened.size), &parts);
         readers.fetch_sub(1, Ordering::SeqCst);
         read?
     } else {
@@ -198,10 +200,10 @@ fn cut_whole(worker: &mut Worker<'_>, bytes: &[u8], parts: &Arc<Parts>) -> Resul
 }
 
 /// Reads a file in steps; chunks are offered to other threads and sealed here when none is free.
-fn large(worker: &mut Worker<'_>, file: &mut Opened, parts: &Arc<Parts>) -> Result<std::io::Result<u64>, BackupError> {
+fn large(worker: &mut Worker<'_>, input: Input<'_>, parts: &Arc<Parts>) -> Result<std::io::Result<u64>, BackupError> {
     let mut buffer = std::mem::take(&mut worker.buffer);
     buffer.resize(BUFFER, 0);
-    let result = steps(worker, file, parts, &mut buffer);
+    let result = steps(worker, input, parts, &mut buffer);
     worker.buffer = buffer;
     worker.run.monitor.advance(1, 0);
     result
@@ -209,21 +211,37 @@ fn large(worker: &mut Worker<'_>, file: &mut Opened, parts: &Arc<Parts>) -> Resu
 
 fn steps(
     worker: &mut Worker<'_>,
-    file: &mut dyn Read,
+    mut input: Input<'_>,
     parts: &Arc<Parts>,
     buffer: &mut [u8],
 ) -> Result<std::io::Result<u64>, BackupError> {
     let (mut start, mut end, mut total) = (0, 0, 0);
+    // How many bytes at the end of the buffer lie in a hole.
+    let mut hollow = 0;
     worker.cutter.reset();
     loop {
         if worker.run.stopping() {
             return Err(BackupError::Cancelled);
         }
+        let zeros = match input.zeros() {
+            Ok(zeros) => zeros,
+            Err(error) => return Ok(Err(error)),
+        };
+        if zeros >= MIN as u64 && hollow >= end - start {
+            // From where the chunk begins there is nothing but zeros: they need not be looked at to be cut.
+            let left_out = leave_out(worker, (end - start) as u64 + zeros, parts)? - (end - start) as u64;
+            input.skip(left_out);
+            total += left_out;
+            (start, end, hollow) = (0, 0, 0);
+            worker.cutter.reset();
+            worker.run.monitor.advance(0, left_out);
+            continue;
+        }
         if buffer.len() - end < STEP {
             buffer.copy_within(start..end, 0);
             (start, end) = (0, end - start);
         }
-        let read = match file.read(&mut buffer[end..end + STEP]) {
+        let read = match input.read(&mut buffer[end..end + STEP]) {
             Ok(read) => read,
             Err(error) if error.kind() == std::io::ErrorKind::Interrupted => continue,
             Err(error) => return Ok(Err(error)),
@@ -231,6 +249,7 @@ fn steps(
         worker.run.monitor.advance(0, read as u64);
         end += read;
         total += read as u64;
+        hollow = if zeros > 0 { hollow + read } else { 0 };
         let last = read == 0;
         while start < end {
             let Some(len) = worker.cutter.cut(&buffer[start..end], last) else { break };
@@ -243,7 +262,20 @@ fn steps(
     }
 }
 
+/// Stores the chunks that so many zeros begin with. Returns their bytes.
+fn leave_out(worker: &mut Worker<'_>, zeros: u64, parts: &Arc<Parts>) -> Result<u64, BackupError> {
+    let chunks = zeros / ZEROS.len() as u64;
+    let id = worker.store_zeros()?;
+    parts.zeros(id, chunks);
+    Ok(chunks * ZEROS.len() as u64)
+}
+
 fn store_or_offer(worker: &mut Worker<'_>, chunk: &[u8], parts: &Arc<Parts>) -> Result<(), BackupError> {
+    if chunk.len() == ZEROS.len() && is_zero(chunk) {
+        let id = worker.store_read_zeros(chunk)?;
+        parts.zeros(id, 1);
+        return Ok(());
+    }
     let place = parts.reserve();
     if let Some(offer) = &worker.offer
         && !offer.is_full()
@@ -259,14 +291,14 @@ fn store_or_offer(worker: &mut Worker<'_>, chunk: &[u8], parts: &Arc<Parts>) -> 
 /// A chunk that another thread read is stored; the last one of a file completes it.
 pub(super) fn chunk_stored(worker: &mut Worker<'_>, parts: &Parts, place: usize, id: Id) -> Result<(), BackupError> {
     match parts.put(place, id) {
-        Some((end, ids)) => complete(worker, end, ids),
+        Some((end, content)) => complete(worker, end, content),
         None => Ok(()),
     }
 }
 
 impl Parts {
     pub(super) fn new() -> Arc<Self> {
-        Arc::new(Self { state: Mutex::new(PartsState { ids: Vec::new(), missing: 0, end: None }) })
+        Arc::new(Self { state: Mutex::new(PartsState { runs: Vec::new(), missing: 0, end: None }) })
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, PartsState> {
@@ -275,14 +307,31 @@ impl Parts {
 
     fn reserve(&self) -> usize {
         let mut state = self.lock();
-        state.ids.push(Id::default());
+        state.runs.push(Run { id: Id::default(), count: 1 });
         state.missing += 1;
-        state.ids.len() - 1
+        state.runs.len() - 1
     }
 
-    fn put(&self, place: usize, id: Id) -> Option<(End, Vec<Id>)> {
+    /// Adds chunks of zeros, of which nothing is missing. They take no place of their own where the last chunk was one.
+    fn zeros(&self, id: Id, mut chunks: u64) {
         let mut state = self.lock();
-        state.ids[place] = id;
+        if let Some(last) = state.runs.last_mut()
+            && last.id == id
+        {
+            let more = u32::try_from(chunks).unwrap_or(u32::MAX).min(u32::MAX - last.count);
+            last.count += more;
+            chunks -= u64::from(more);
+        }
+        while chunks > 0 {
+            let count = u32::try_from(chunks).unwrap_or(u32::MAX);
+            state.runs.push(Run { id, count });
+            chunks -= u64::from(count);
+        }
+    }
+
+    fn put(&self, place: usize, id: Id) -> Option<(End, Content)> {
+        let mut state = self.lock();
+        state.runs[place].id = id;
         state.missing -= 1;
         state.whole()
     }
@@ -293,24 +342,24 @@ impl Parts {
         let whole = state.whole();
         drop(state);
         match whole {
-            Some((end, ids)) => complete(worker, end, ids),
+            Some((end, content)) => complete(worker, end, content),
             None => Ok(()),
         }
     }
 }
 
 impl PartsState {
-    fn whole(&mut self) -> Option<(End, Vec<Id>)> {
+    fn whole(&mut self) -> Option<(End, Content)> {
         if self.missing > 0 {
             return None;
         }
-        self.end.take().map(|end| (end, std::mem::take(&mut self.ids)))
+        self.end.take().map(|end| (end, std::mem::take(&mut self.runs).into_iter().collect()))
     }
 }
 
-fn complete(worker: &mut Worker<'_>, end: End, ids: Vec<Id>) -> Result<(), BackupError> {
+fn complete(worker: &mut Worker<'_>, end: End, content: Content) -> Result<(), BackupError> {
     let End { mut node, dir, place } = end;
-    node.content = ids;
+    node.content = content;
     dir.complete(worker, place, Some(node))
 }
 
@@ -324,7 +373,7 @@ pub(super) fn stream(
 ) -> Result<std::io::Result<()>, BackupError> {
     let parts = Parts::new();
     let mut buffer = vec![0; BUFFER];
-    let total = match steps(worker, reader, &parts, &mut buffer)? {
+    let total = match steps(worker, Input::Stream(reader), &parts, &mut buffer)? {
         Ok(total) => total,
         Err(error) => return Ok(Err(error)),
     };

@@ -19,7 +19,7 @@ use super::target::{Stream, Target, Targets};
 use super::worker::{self, Batch, Queues, SharedPack, Worker};
 use super::{BackupError, Caches, Mounts, Run};
 use crate::source::files::{CacheTag, FileError, Folder, Listing, Names, Verdict, XattrMode, unchanged};
-use crate::vault::tree::{Node, NodeKind};
+use crate::vault::tree::{Content, Node, NodeKind};
 use crate::vault::{BlobKey, Id, chain};
 
 /// Walks all targets and returns the root tree. Everything that was stored has been handed to the uploader by then.
@@ -311,7 +311,7 @@ impl<'r> Walker<'r> {
         if let Some(before) = &before
             && before.error.is_none()
             && unchanged(before, &node)
-            && before.content.iter().all(|id| run.index.contains(BlobKey::data(*id)))
+            && before.content.runs().iter().all(|part| run.index.contains(BlobKey::data(part.id)))
         {
             node.content.clone_from(&before.content);
             node.xattrs.clone_from(&before.xattrs);
@@ -451,7 +451,7 @@ impl<'r> Walker<'r> {
                 Node { mode: 0o600, mtime: now, atime: now, ctime: now, links: 1, ..ours(name, NodeKind::File) }
             }
         };
-        node.content.clear();
+        node.content = Content::default();
         let dir = self.frame().dir.clone();
         let place = dir.reserve();
         let read = read::stream(&mut self.worker, &mut *stream.reader, node, &dir, place)?;

@@ -12,7 +12,7 @@ use super::summary::add;
 use super::{BackupError, Run, Threads};
 use crate::vault::pack::{PackBuilder, PackError, Sealer};
 use crate::vault::tree::{FinishedTree, TreeBody};
-use crate::vault::{BlobKey, BlobType, Id};
+use crate::vault::{BlobKey, BlobType, Id, ZEROS};
 
 /// Files that are handed over together: a worker is woken once for all of them.
 const BATCH: usize = 16;
@@ -103,6 +103,14 @@ pub(super) struct Worker<'r> {
     sealer: Sealer,
     data: PackBuilder,
     pack_size: u32,
+    /// The chunk of zeros, once this thread has seen to it that it is stored.
+    zeros: Option<Id>,
+}
+
+/// Since when the vault has a blob.
+enum Stored {
+    Now,
+    Before,
 }
 
 impl<'r> Worker<'r> {
@@ -115,6 +123,7 @@ impl<'r> Worker<'r> {
             sealer: run.vault.sealer(run.level),
             data: PackBuilder::to_fill(BlobType::Data, run.vault.pack_size()),
             pack_size: run.vault.pack_size(),
+            zeros: None,
         }
     }
 
@@ -169,12 +178,18 @@ impl<'r> Worker<'r> {
 
     /// Stores a chunk, unless the vault or this run has it, and returns its id.
     pub(super) fn store_data(&mut self, chunk: &[u8]) -> Result<Id, BackupError> {
-        let (id, counts) = (Id::of(chunk), &self.run.counts);
-        let len = chunk.len() as u64;
-        add(&counts.bytes_read, len);
+        let id = Id::of(chunk);
+        match self.store(chunk, id)? {
+            Stored::Now => add(&self.run.counts.bytes_read, chunk.len() as u64),
+            Stored::Before => self.read_again(chunk),
+        }
+        Ok(id)
+    }
+
+    fn store(&mut self, chunk: &[u8], id: Id) -> Result<Stored, BackupError> {
+        let (counts, len) = (&self.run.counts, chunk.len() as u64);
         if !self.run.index.claim(BlobKey::data(id)) {
-            add(&counts.bytes_deduplicated, len);
-            return Ok(id);
+            return Ok(Stored::Before);
         }
         let added = self.data.add(&mut self.sealer, id, chunk).map_err(BackupError::Seal)?;
         add(&counts.data_blobs, 1);
@@ -184,7 +199,33 @@ impl<'r> Worker<'r> {
             let full = std::mem::replace(&mut self.data, PackBuilder::to_fill(BlobType::Data, self.pack_size));
             self.send(full)?;
         }
-        Ok(id)
+        Ok(Stored::Now)
+    }
+
+    /// Stores a chunk of zeros, which a run looks at once, however many there are.
+    pub(super) fn store_zeros(&mut self) -> Result<Id, BackupError> {
+        if let Some(id) = self.zeros {
+            return Ok(id);
+        }
+        let id = Id::of(ZEROS);
+        self.store(ZEROS, id)?;
+        Ok(*self.zeros.insert(id))
+    }
+
+    /// The same for such a chunk that was read.
+    pub(super) fn store_read_zeros(&mut self, chunk: &[u8]) -> Result<Id, BackupError> {
+        if let Some(id) = self.zeros {
+            self.read_again(chunk);
+            return Ok(id);
+        }
+        let id = self.store_data(chunk)?;
+        Ok(*self.zeros.insert(id))
+    }
+
+    /// Counts what was read and is stored already.
+    fn read_again(&self, chunk: &[u8]) {
+        add(&self.run.counts.bytes_read, chunk.len() as u64);
+        add(&self.run.counts.bytes_deduplicated, chunk.len() as u64);
     }
 
     /// Stores a tree, unless the vault or this run has it, and returns its id.

@@ -128,7 +128,7 @@ impl Walk<'_> {
         let Ok(nodes) = self.vault.open_tree(self.index, &tree).await else { return open };
         for node in nodes.map_while(Result::ok) {
             let name = String::from_utf8_lossy(&node.name).into_owned();
-            hit(&mut node.content.iter().map(|id| BlobKey::data(*id)), &format!("/{name}"));
+            hit(&mut node.content.runs().iter().map(|run| BlobKey::data(run.id)), &format!("/{name}"));
             if let (NodeKind::Dir, Some(below)) = (node.kind, node.subtree) {
                 open.children.push((name, below));
             }

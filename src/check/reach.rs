@@ -175,8 +175,8 @@ impl Walk<'_> {
                     return;
                 }
             };
-            for id in &node.content {
-                let key = BlobKey::data(*id);
+            for run in node.content.runs() {
+                let key = BlobKey::data(run.id);
                 match self.index.position(key) {
                     Some(position) => {
                         self.reached.mark(position);

@@ -24,7 +24,7 @@ use crate::source::files::{Folder, Names, XattrMode};
 use crate::vault::index::Index;
 use crate::vault::pack::MAX_DATA_BLOB;
 use crate::vault::settings::Chunker;
-use crate::vault::tree::{Node, NodeKind};
+use crate::vault::tree::{Node, NodeKind, Run};
 use crate::vault::{BlobKey, BlobType, Id, Vault};
 
 /// Blobs between reading and sealing.
@@ -56,7 +56,7 @@ pub(super) async fn find(
                 // An equal folder was looked through at this or another path; what moved is rare.
                 walk.skip();
             }
-            if node.kind != NodeKind::File || !node.content.iter().any(|id| wanted.contains_key(id)) {
+            if node.kind != NodeKind::File || !node.content.runs().iter().any(|run| wanted.contains_key(&run.id)) {
                 continue;
             }
             let path = PathBuf::from(OsStr::from_bytes(walk.path()));
@@ -81,30 +81,32 @@ pub(super) async fn find(
     Ok((count, lacks.into_iter().filter(|(key, _)| is_left(key)).map(|(key, why)| (key, told(why))).collect()))
 }
 
-/// Where a file's pieces lie in it, as far as their lengths are known: counted from both ends.
+/// Where a file's pieces lie in it, as far as their lengths are known: counted from both ends. Of equal ones in a row, one.
 fn pieces(index: &Index, node: &Node) -> Vec<(Id, u64, u64)> {
-    let length = |id: &Id| index.get(BlobKey::data(*id)).map(|at| at.plain_len());
-    let lengths: Vec<Option<u64>> = node.content.iter().map(length).collect();
+    let runs = node.content.runs();
+    let length = |run: &Run| index.get(BlobKey::data(run.id)).map(|at| at.plain_len());
+    let lengths: Vec<Option<u64>> = runs.iter().map(length).collect();
     let mut found: Vec<(Id, u64, u64)> = Vec::new();
     let mut start = 0u64;
     let known = lengths.iter().take_while(|length| length.is_some()).count();
-    for (id, length) in node.content.iter().zip(&lengths).take(known) {
+    for (run, length) in runs.iter().zip(&lengths).take(known) {
         let length = length.unwrap_or_default();
-        found.push((*id, start, length));
-        start = start.saturating_add(length);
+        found.push((run.id, start, length));
+        start = start.saturating_add(length.saturating_mul(run.count.into()));
     }
     let mut end = node.size;
-    for (id, length) in node.content.iter().zip(&lengths).skip(known).rev() {
+    for (run, length) in runs.iter().zip(&lengths).skip(known).rev() {
         let Some(length) = *length else { break };
-        let Some(begin) = end.checked_sub(length) else { break };
-        found.push((*id, begin, length));
+        let Some(begin) = end.checked_sub(length.saturating_mul(run.count.into())) else { break };
+        found.push((run.id, begin, length));
         end = begin;
     }
     // One alone whose length is not known fills what is left.
-    if lengths.iter().filter(|length| length.is_none()).count() == 1
-        && let (Some(id), Some(length)) = (node.content.get(known), end.checked_sub(start))
+    let unknown = runs.iter().zip(&lengths).filter(|(_, length)| length.is_none()).map(|(run, _)| u64::from(run.count));
+    if unknown.sum::<u64>() == 1
+        && let (Some(run), Some(length)) = (runs.get(known), end.checked_sub(start))
     {
-        found.push((*id, start, length));
+        found.push((run.id, start, length));
     }
     found
 }
@@ -120,7 +122,7 @@ fn read<E>(
     found: impl Fn(Id, Vec<u8>) -> Result<(), E>,
 ) {
     let Some(file) = open(path, node) else { return };
-    let mut left: HashSet<Id> = node.content.iter().filter(|id| wanted.contains(id)).copied().collect();
+    let mut left: HashSet<Id> = node.content.runs().iter().map(|run| run.id).filter(|id| wanted.contains(id)).collect();
     for (id, start, length) in pieces {
         let possible = length <= u64::from(MAX_DATA_BLOB) && start.saturating_add(length) <= node.size;
         let Some(length) = usize::try_from(length).ok().filter(|_| possible && left.contains(&id)) else { continue };

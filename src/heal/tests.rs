@@ -317,8 +317,8 @@ async fn readable(vault: &Vault, source: &Path) -> usize {
         let mut walk = crate::look::Walk::new(vault, &loaded.index, file.snapshot.tree, b"");
         while let Some(entry) = walk.next().await {
             let Ok(node) = entry else { continue };
-            for id in &node.content {
-                count += usize::from(vault.load_blob(&loaded.index, crate::vault::BlobKey::data(*id)).await.is_ok());
+            for id in node.content.iter() {
+                count += usize::from(vault.load_blob(&loaded.index, crate::vault::BlobKey::data(id)).await.is_ok());
             }
         }
     }

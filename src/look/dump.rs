@@ -15,7 +15,7 @@ use super::tar::{self, Member};
 use super::walk::Walk;
 use crate::monitor::{Monitor, Problem};
 use crate::vault::index::Index;
-use crate::vault::tree::{Node, NodeKind};
+use crate::vault::tree::{Node, NodeKind, Run};
 use crate::vault::{BlobKey, Id, Vault};
 
 /// Pieces in flight; each is at most 8 MiB.
@@ -65,13 +65,19 @@ async fn write_content(
     monitor: &dyn Monitor,
     written: &mut u64,
 ) -> Result<(), LookError> {
-    let load = |id: Id| async move { vault.load_blob(index, BlobKey::data(id)).await.map_err(|source| (id, source)) };
-    let mut pieces = futures::stream::iter(node.content.iter().copied().map(load)).buffered(AHEAD);
+    // A piece that is there many times in a row, as a hole's is, is fetched once.
+    let load = |run: Run| async move {
+        let loaded = vault.load_blob(index, BlobKey::data(run.id)).await;
+        loaded.map(|piece| (piece, run.count)).map_err(|source| (run.id, source))
+    };
+    let mut pieces = futures::stream::iter(node.content.runs().iter().copied().map(load)).buffered(AHEAD);
     let blob = |at, (id, source)| LookError::Blob { path: shown(path), at, id, source: Box::new(source) };
-    while let Some(piece) = pieces.try_next().await.map_err(|failed| blob(*written, failed))? {
-        out.write_all(&piece).map_err(LookError::Write)?;
-        *written += piece.len() as u64;
-        monitor.advance(0, piece.len() as u64);
+    while let Some((piece, count)) = pieces.try_next().await.map_err(|failed| blob(*written, failed))? {
+        for _ in 0..count {
+            out.write_all(&piece).map_err(LookError::Write)?;
+            *written += piece.len() as u64;
+            monitor.advance(0, piece.len() as u64);
+        }
     }
     Ok(())
 }
@@ -142,9 +148,9 @@ impl Archive<'_> {
 
     /// What the pieces of a file hold together, or the first piece that is nowhere.
     fn stored_size(&self, node: &Node) -> Result<u64, Id> {
-        node.content.iter().try_fold(0_u64, |sum, id| match self.index.get(BlobKey::data(*id)) {
-            Some(located) => Ok(sum.saturating_add(located.plain_len())),
-            None => Err(*id),
+        node.content.runs().iter().try_fold(0_u64, |sum, run| match self.index.get(BlobKey::data(run.id)) {
+            Some(located) => Ok(sum.saturating_add(located.plain_len().saturating_mul(run.count.into()))),
+            None => Err(run.id),
         })
     }
 
@@ -200,11 +206,12 @@ mod tests {
     async fn what_is_not_whole_is_an_error() {
         let bed = Bed::new().await;
         let mut node = bed.file("f", &[b"one", b"two"]).await;
-        node.content.insert(1, Id([5; 32]));
+        let whole = node.content.clone();
+        node.content = whole.iter().take(1).chain([Id([5; 32])]).chain(whole.iter().skip(1)).collect();
         let mut out = Vec::new();
         let error = dump_file(&bed.vault, &bed.index, b"/f", &node, &mut out, &Silent).await.expect_err("a hole");
         assert_eq!(error.to_string(), "read /f at byte 3 (blob 05050505)");
-        node.content.remove(1);
+        node.content = whole;
         node.size = 7;
         let error = dump_file(&bed.vault, &bed.index, b"/f", &node, &mut out, &Silent).await.expect_err("too short");
         assert_eq!(error.to_string(), "read /f: its pieces hold 6 bytes, the file had 7");
@@ -220,7 +227,7 @@ mod tests {
         let mut again = linked.clone();
         again.name = b"zz".to_vec();
         let mut lost = bed.file("lost", &[b"x"]).await;
-        lost.content = vec![Id([5; 32])];
+        lost.content = [Id([5; 32])].into_iter().collect();
         let mut link = Node::new(*b"sym", NodeKind::Symlink);
         link.linktarget = b"linked".to_vec();
         let socket = Node::new(*b"sock", NodeKind::Socket);

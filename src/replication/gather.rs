@@ -77,8 +77,8 @@ pub(super) async fn read(source: Vault, asked: Arc<Asked>, tree: Id) -> Result<T
                     break;
                 }
             };
-            for id in &node.content {
-                asked.ask(BlobKey::data(*id), &mut found.wanted, &mut found.lost);
+            for run in node.content.runs() {
+                asked.ask(BlobKey::data(run.id), &mut found.wanted, &mut found.lost);
             }
             match (node.kind, node.subtree) {
                 (NodeKind::Dir, Some(below)) => {

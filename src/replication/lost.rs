@@ -20,7 +20,7 @@ pub(super) async fn paths(source: &Vault, index: &Index, root: Id, lost: &Lost) 
         let Some(entry) = walk.next().await else { break };
         match entry {
             Ok(node) => {
-                let data = node.content.iter().any(|id| lost.contains_key(&BlobKey::data(*id)));
+                let data = node.content.runs().iter().any(|run| lost.contains_key(&BlobKey::data(run.id)));
                 let tree = node.subtree.is_some_and(|id| lost.contains_key(&BlobKey::tree(id)));
                 if data || tree {
                     paths.push(String::from_utf8_lossy(walk.path()).into_owned());

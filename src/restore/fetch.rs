@@ -11,7 +11,7 @@ use crossbeam_channel::Receiver;
 
 use super::job::Restore;
 use super::window::{Piece, State, Target, Window};
-use super::{Mode, place};
+use super::{Mode, holes, place};
 use crate::vault::pack::Opener;
 use crate::vault::ranges::Group;
 use crate::vault::{BlobKey, Id, chain};
@@ -72,18 +72,23 @@ impl Comparer<'_> {
         if !holds(file, piece.id, len, piece.at, &mut self.buffer) {
             return false;
         }
-        restore.unchanged.fetch_add(len, Ordering::Relaxed);
-        restore.monitor.advance(0, len);
-        let mut state = lock(target);
-        state.kept += 1;
-        match restore.options.mode {
-            Mode::Write => done(restore, target, state, Some(file)),
-            Mode::Rehearse if state.kept == target.node.content.len() as u64 => {
-                restore.files_unchanged.fetch_add(1, Ordering::Relaxed);
-            }
-            Mode::Rehearse => {}
-        }
+        kept(restore, target, file, 1, len);
         true
+    }
+}
+
+/// So many pieces with so many bytes are in the file already.
+pub(super) fn kept(restore: &Restore, target: &Target, file: &File, pieces: u64, bytes: u64) {
+    restore.unchanged.fetch_add(bytes, Ordering::Relaxed);
+    restore.monitor.advance(0, bytes);
+    let mut state = lock(target);
+    state.kept += pieces;
+    match restore.options.mode {
+        Mode::Write => done(restore, target, state, pieces, Some(file)),
+        Mode::Rehearse if state.kept == target.node.content.len() => {
+            restore.files_unchanged.fetch_add(1, Ordering::Relaxed);
+        }
+        Mode::Rehearse => {}
     }
 }
 
@@ -160,17 +165,22 @@ fn write(restore: &Restore, window: &Window, piece: &Piece, plain: &[u8]) {
         state.lost_pieces += 1;
     }
     restore.monitor.advance(0, plain.len() as u64);
-    done(restore, target, state, None);
+    done(restore, target, state, 1, None);
 }
 
 fn write_at(restore: &Restore, target: &Target, state: &mut State, at: u64, plain: &[u8]) -> io::Result<()> {
-    open(target, state)?.write_all_at(plain, at)?;
+    let (existed, file) = (state.exists, open(target, state)?);
+    if existed {
+        file.write_all_at(plain, at)?;
+    } else if holes::write_around(file, plain, at)? < target.size && target.node.content.len() == 1 {
+        file.set_len(target.size)?;
+    }
     restore.written.fetch_add(plain.len() as u64, Ordering::Relaxed);
     Ok(())
 }
 
 /// The open file; made, at its full size, by whoever comes first.
-fn open<'s>(target: &Target, state: &'s mut State) -> io::Result<&'s mut File> {
+pub(super) fn open<'s>(target: &Target, state: &'s mut State) -> io::Result<&'s mut File> {
     if state.file.is_none() {
         let (folder, name) = (&target.folder.open, &target.node.name);
         let file = match state.exists {
@@ -196,12 +206,18 @@ fn lose(restore: &Restore, window: &Window, piece: &Piece, why: &str) {
         state.lost.get_or_insert_with(|| format!("cannot be made: {error}"));
     }
     restore.monitor.advance(0, piece.located.plain_len());
-    done(restore, target, state, None);
+    done(restore, target, state, 1, None);
 }
 
-/// One piece less; the last one completes the file.
-fn done(restore: &Restore, target: &Target, mut state: MutexGuard<'_, State>, compared: Option<&File>) {
-    state.missing = state.missing.saturating_sub(1);
+/// So many pieces less; the last one completes the file.
+pub(super) fn done(
+    restore: &Restore,
+    target: &Target,
+    mut state: MutexGuard<'_, State>,
+    pieces: u64,
+    compared: Option<&File>,
+) {
+    state.missing = state.missing.saturating_sub(pieces);
     if state.missing == 0 {
         finish(restore, target, &mut state, compared);
     }
@@ -211,7 +227,7 @@ fn done(restore: &Restore, target: &Target, mut state: MutexGuard<'_, State>, co
 pub(super) fn finish(restore: &Restore, target: &Target, state: &mut State, compared: Option<&File>) {
     let path = || super::job::join(&target.folder.path, &target.node.name);
     let existed = state.exists;
-    let kept = existed && state.kept == target.node.content.len() as u64;
+    let kept = existed && state.kept == target.node.content.len();
     if kept {
         restore.files_unchanged.fetch_add(1, Ordering::Relaxed);
     }

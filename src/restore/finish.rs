@@ -5,19 +5,23 @@ use std::sync::atomic::Ordering;
 
 use rustix::fs::FileType;
 
+use super::holes::Hole;
 use super::job::{Restore, join};
 use super::window::{Folder, Window};
-use super::{Existing, fetch, place, remove};
+use super::{Existing, fetch, holes, place, remove};
 use crate::vault::tree::Node;
 
 /// Finishes a window, or counts what would be written. Stops early when asked to.
 pub(super) fn window(restore: &Restore, mut window: Window) {
     fetch::compare(restore, &mut window);
+    holes::compare(restore, &mut window);
     if !restore.writes() {
-        let bytes = window.pieces.iter().map(|piece| piece.located.plain_len()).sum();
+        let pieces: u64 = window.pieces.iter().map(|piece| piece.located.plain_len()).sum();
+        let bytes = pieces + window.holes.iter().map(Hole::bytes).sum::<u64>();
         restore.written.fetch_add(bytes, Ordering::Relaxed);
         return;
     }
+    holes::make(restore, &mut window);
     fetch::window(restore, &mut window);
     if restore.cancel.is_cancelled() {
         return;

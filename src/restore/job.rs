@@ -13,7 +13,7 @@ use super::{Existing, Mode, Options, RestoreError, Summary, place, remove, sync}
 use crate::monitor::{Cancel, Monitor, Problem};
 use crate::vault::index::Index;
 use crate::vault::tree::{Node, NodeKind};
-use crate::vault::{Id, Vault};
+use crate::vault::{Id, Vault, ZEROS};
 
 /// One restore, shared with the threads that fetch.
 pub(super) struct Restore {
@@ -68,7 +68,7 @@ impl Restore {
             files_unchanged: AtomicU64::new(0),
             files_lost: AtomicU64::new(0),
             problems: Mutex::new(Vec::new()),
-            hole: Id::of(&vec![0; crate::vault::ZERO_CHUNK]),
+            hole: Id::of(ZEROS),
         }
     }
 

@@ -12,6 +12,7 @@ mod attributes;
 mod error;
 mod fetch;
 mod finish;
+mod holes;
 mod job;
 mod place;
 mod remove;

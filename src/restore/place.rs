@@ -14,6 +14,8 @@ use std::path::Path;
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
 
+use super::holes;
+
 const DIR: OFlags = OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::NOFOLLOW).union(OFlags::CLOEXEC);
 
 /// An entry's name: one component, never `.` or `..`.
@@ -80,7 +82,7 @@ pub(super) fn replace_file(dir: &OwnedFd, entry: &[u8]) -> io::Result<File> {
     unlink(dir, entry)?;
     let new = make_file(dir, entry)?;
     if let Ok(old) = old {
-        io::copy(&mut &old, &mut &new)?;
+        holes::copy(&old, &new)?;
     }
     Ok(new)
 }

@@ -246,3 +246,69 @@ async fn a_file_that_cannot_be_written_gives_way_to_a_copy() {
     assert!(fs::read(&there).unwrap() == program);
     assert_eq!(picture(source.path()), picture(target.path()));
 }
+
+fn blocks(path: &Path) -> u64 {
+    fs::metadata(path).unwrap().blocks() * 512
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_sparse_file_comes_back_as_sparse_and_its_holes_are_neither_read_nor_written() {
+    use std::os::unix::fs::FileExt;
+    let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let size = (64 << 30) + 12_345;
+    let disk = fs::File::create(source.path().join("disk")).unwrap();
+    disk.set_len(size).unwrap();
+    let islands = [(0, 100), (7 << 30, 3 << 20), ((50 << 30) + 4097, 4096), (size - 10, 10)];
+    for (at, len) in islands {
+        disk.write_all_at(&noise(len, at), at).unwrap();
+    }
+    fs::File::create(source.path().join("hole")).unwrap().set_len(64 << 30).unwrap();
+    fs::File::create(source.path().join("small")).unwrap().set_len(400 << 10).unwrap();
+    let vault = vault().await;
+    let done = back_up(&vault, source.path(), Threads::per_processor()).await;
+    restore(&vault, done.written.tree, options(target.path(), &done.written)).await;
+
+    let there = |name: &str| target.path().join(name);
+    let check = |slack: u64| {
+        for name in ["disk", "hole", "small"] {
+            let (before, after) = (source.path().join(name), there(name));
+            assert_eq!(fs::metadata(&before).unwrap().len(), fs::metadata(&after).unwrap().len(), "{name}");
+            assert!(blocks(&after) <= blocks(&before) + slack, "{name}: {} of {}", blocks(&after), blocks(&before));
+        }
+        let file = fs::File::open(there("disk")).unwrap();
+        for (at, len) in islands {
+            let mut read = vec![0; len + 8192];
+            let read = &mut read[..usize::try_from(size - at).unwrap().min(len + 8192)];
+            file.read_exact_at(read, at).unwrap();
+            assert!(read[..len] == noise(len, at) && read[len..].iter().all(|byte| *byte == 0), "at {at}");
+        }
+        let file = fs::File::open(there("hole")).unwrap();
+        assert_eq!(crate::source::files::data_after(&file, 0).unwrap(), 64 << 30..64 << 30);
+    };
+    check(4 * (32 << 10));
+
+    let over = || restore::Options { existing: Existing::Overwrite, ..options(target.path(), &done.written) };
+    let again = restore(&vault, done.written.tree, over()).await;
+    assert_eq!((again.problems, again.summary.bytes_written, again.summary.files_unchanged), (vec![], 0, 3));
+    assert_eq!(again.summary.bytes_unchanged, size + (64 << 30) + (400 << 10));
+
+    // Something else in holes, a file that ends early, and one that cannot be told from before.
+    fs::File::options().write(true).open(there("disk")).unwrap().write_all_at(&noise(9 << 20, 5), 9 << 30).unwrap();
+    let hole = fs::File::options().write(true).open(there("hole")).unwrap();
+    hole.write_all_at(&[0; 4096], 7 << 30).unwrap();
+    hole.write_all_at(b"x", 8 << 30).unwrap();
+    hole.set_len(10 << 30).unwrap();
+    let look = restore::Options { mode: Mode::Rehearse, ..over() };
+    let looked = restore(&vault, done.written.tree, look).await.summary;
+    let mended = restore(&vault, done.written.tree, over()).await;
+    assert_eq!(mended.problems, []);
+    let written = (54 << 30) + (512 << 10) + (9 << 20);
+    assert_eq!((looked.bytes_written, mended.summary.bytes_written), (written, written));
+    assert_eq!((mended.summary.bytes_fetched, mended.summary.files_unchanged), (0, 1));
+    // Zeros that were written are as good as a hole, and stay.
+    let file = fs::File::options().write(true).open(there("hole")).unwrap();
+    assert_eq!(crate::source::files::data_after(&file, 0).unwrap(), 7 << 30..(7 << 30) + 4096);
+    file.set_len(7 << 30).unwrap();
+    file.set_len(64 << 30).unwrap();
+    check(4 * (32 << 10));
+}

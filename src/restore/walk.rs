@@ -12,12 +12,13 @@ use crossbeam_channel::Sender;
 use rustix::fs::FileType;
 
 use super::finish::{self, clear};
+use super::holes::{self, Hole};
 use super::job::{Restore, Start, join};
 use super::select::Wanted;
 use super::window::{Folder, Piece, State, Target, Window};
 use super::{Existing, Privileged, RestoreError, Summary, fetch, place, remove};
-use crate::vault::tree::{Node, NodeKind};
-use crate::vault::{BlobKey, Id, Located, TreeSource, chain};
+use crate::vault::tree::{Node, NodeKind, Run};
+use crate::vault::{BlobKey, Id, Located, TreeSource, ZERO_CHUNK, chain};
 
 /// A folder on the way.
 struct Frame {
@@ -34,6 +35,34 @@ struct Frame {
     wanted: Wanted,
     /// When deleting: the names that the snapshot has here; none where nothing may be deleted.
     names: Option<Vec<Vec<u8>>>,
+}
+
+/// Equal chunks of a file, one after another.
+struct Part {
+    id: Id,
+    kind: Kind,
+    /// First byte in the file.
+    at: u64,
+    /// Bytes of each.
+    len: u64,
+    count: u64,
+}
+
+enum Kind {
+    /// The chunk of zeros.
+    Zeros,
+    Blob(Located),
+}
+
+impl Part {
+    fn bytes(&self) -> u64 {
+        self.len * self.count
+    }
+
+    /// First bytes of each.
+    fn places(&self) -> impl Iterator<Item = u64> {
+        (0..self.count).map(|n| self.at + n * self.len)
+    }
 }
 
 /// The walk through one snapshot.
@@ -377,20 +406,22 @@ impl<'r> Walk<'r> {
         let (places, size, lost) = self.places(node);
         let Ok(file) = place::open_to_compare(&folder.open, &node.name) else { return false };
         let mut buffer = Vec::new();
-        lost.is_none()
-            && file.metadata().is_ok_and(|meta| meta.len() == size)
-            && places.iter().all(|(id, located, at)| fetch::holds(&file, *id, located.plain_len(), *at, &mut buffer))
+        let mut holds = |part: &Part| match part.kind {
+            Kind::Zeros => holes::is_there(&file, part.at..part.at + part.bytes()),
+            Kind::Blob(_) => part.places().all(|at| fetch::holds(&file, part.id, part.len, at, &mut buffer)),
+        };
+        lost.is_none() && file.metadata().is_ok_and(|meta| meta.len() == size) && places.iter().all(&mut holds)
     }
 
     /// Adds a file's pieces to the window, and to further ones when they do not fit.
     fn pieces(&mut self, folder: &Arc<Folder>, node: Node, exists: bool) -> Result<(), RestoreError> {
         let restore = self.restore;
         let (places, size, lost) = self.places(&node);
-        let holes = |piece: &(Id, Located, u64)| !exists && piece.0 == restore.hole;
-        let missing = places.iter().filter(|piece| !holes(piece)).count() as u64;
+        // A new file has zeros wherever nothing is written.
+        let left_out = |part: &&Part| !exists && matches!(part.kind, Kind::Zeros);
+        let missing = places.iter().filter(|part| !left_out(part)).map(|part| part.count).sum();
         let state = State { exists, missing, lost, ..State::default() };
         let target = Arc::new(Target { folder: folder.clone(), node, size, state: Mutex::new(state) });
-        let mut file = self.window.file(target.clone());
         if missing == 0 {
             if restore.writes() {
                 fetch::finish(restore, &target, &mut fetch::lock(&target), None);
@@ -400,16 +431,26 @@ impl<'r> Walk<'r> {
             restore.monitor.advance(0, size);
             return Ok(());
         }
-        for (id, located, at) in places {
-            if !exists && id == restore.hole {
-                restore.monitor.advance(0, located.plain_len());
-                continue;
-            }
-            self.window.pieces.push(Piece { id, located, file, at, compare: exists });
-            self.window.bytes += located.plain_len();
-            if self.window.is_full() {
-                self.fetch()?;
-                file = self.window.file(target.clone());
+        let mut file = self.window.file(target.clone());
+        for part in places {
+            let located = match part.kind {
+                Kind::Zeros => {
+                    if exists {
+                        self.window.holes.push(Hole { file, at: part.at, chunks: part.count });
+                    } else {
+                        restore.monitor.advance(0, part.bytes());
+                    }
+                    continue;
+                }
+                Kind::Blob(located) => located,
+            };
+            for at in part.places() {
+                self.window.pieces.push(Piece { id: part.id, located, file, at, compare: exists });
+                self.window.bytes += part.len;
+                if self.window.is_full() {
+                    self.fetch()?;
+                    file = self.window.file(target.clone());
+                }
             }
         }
         Ok(())
@@ -417,20 +458,31 @@ impl<'r> Walk<'r> {
 
     /// Where each chunk of a file goes, and the file's size. A chunk that no index file names is lost; the ones after it
     /// have their places as long as the size tells how long it was.
-    fn places(&self, node: &Node) -> (Vec<(Id, Located, u64)>, u64, Option<String>) {
-        let found: Vec<_> = node.content.iter().map(|id| (*id, self.restore.index.get(BlobKey::data(*id)))).collect();
-        let known: u64 = found.iter().filter_map(|(_, located)| located.map(|l| l.plain_len())).sum();
-        let unknown = found.iter().filter(|(_, located)| located.is_none()).count();
+    fn places(&self, node: &Node) -> (Vec<Part>, u64, Option<String>) {
+        let (restore, runs) = (self.restore, node.content.runs());
+        let look = |run: &Run| {
+            // What zeros are needs no looking up.
+            let (kind, len) = if run.id == restore.hole {
+                (Kind::Zeros, ZERO_CHUNK as u64)
+            } else {
+                let located = restore.index.get(BlobKey::data(run.id))?;
+                (Kind::Blob(located), located.plain_len())
+            };
+            Some(Part { id: run.id, kind, at: 0, len, count: run.count.into() })
+        };
+        let found: Vec<Option<Part>> = runs.iter().map(look).collect();
+        let known: u64 = found.iter().flatten().map(Part::bytes).sum();
+        let unknown: u64 = runs.iter().zip(&found).filter(|(_, f)| f.is_none()).map(|(r, _)| u64::from(r.count)).sum();
         let (mut at, mut places, mut lost) = (0, Vec::with_capacity(found.len()), None);
-        for (id, located) in found {
-            match located {
-                Some(located) => {
-                    places.push((id, located, at));
-                    at += located.plain_len();
+        for (run, part) in runs.iter().zip(found) {
+            match part {
+                Some(part) => {
+                    at += part.bytes();
+                    places.push(Part { at: at - part.bytes(), ..part });
                 }
                 None => {
                     lost.get_or_insert_with(|| {
-                        format!("{unknown} of its blobs, first {}, are in no index", id.short())
+                        format!("{unknown} of its blobs, first {}, are in no index", run.id.short())
                     });
                     if unknown > 1 {
                         break;

@@ -8,6 +8,7 @@ use std::fs::File;
 use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
+use super::holes::Hole;
 use crate::vault::ranges::{self, Group};
 use crate::vault::tree::Node;
 use crate::vault::{Id, Located};
@@ -70,6 +71,8 @@ pub(super) struct Piece {
 pub(super) struct Window {
     pub(super) files: Vec<Arc<Target>>,
     pub(super) pieces: Vec<Piece>,
+    /// Of files that are there already.
+    pub(super) holes: Vec<Hole>,
     pub(super) bytes: u64,
     /// Hard links to be made once their files are there: folder, node, and the first name's path below the target.
     pub(super) links: Vec<(Arc<Folder>, Node, Vec<Vec<u8>>)>,
@@ -94,7 +97,9 @@ impl Window {
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.bytes >= BYTES || self.pieces.len() >= PIECES || self.folders.len() + self.left.len() >= FOLDERS
+        self.bytes >= BYTES
+            || self.pieces.len() + self.holes.len() >= PIECES
+            || self.folders.len() + self.left.len() >= FOLDERS
     }
 
     pub(super) fn is_empty(&self) -> bool {

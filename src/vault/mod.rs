@@ -36,6 +36,7 @@ mod opening;
 mod payloads;
 mod rewrite_index;
 mod snapshots;
+mod zeros;
 
 pub use adopting::{Adopted, Survey, Wish};
 pub use blob::{BlobKey, BlobType, Located};
@@ -54,9 +55,7 @@ pub use opening::{CacheMode, InitOptions, NewChunker, OpenOptions};
 pub use payloads::{Payload, Payloads};
 pub use rewrite_index::Rewritten;
 pub use snapshots::Snapshots;
-
-/// Where runs of zeros are cut, in bytes: short enough for stock restic to restore them as holes.
-pub const ZERO_CHUNK: usize = 512 << 10;
+pub use zeros::{ZERO_CHUNK, ZEROS, is_zero};
 
 #[cfg(test)]
 pub(crate) mod tests;

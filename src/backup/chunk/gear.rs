@@ -23,6 +23,7 @@ use sha2::{Digest, Sha256};
 
 use super::lanes::{Rolling, first_cut};
 use super::{AVERAGE, BLOCK, Begun, MIN};
+use crate::vault::is_zero;
 
 /// A hash below this ends a chunk that is shorter than usual.
 const HARD: u64 = 1 << 42;
@@ -98,10 +99,4 @@ impl Rolling for Hash<'_> {
     fn cuts(&self, hash: u64) -> bool {
         hash < self.below
     }
-}
-
-/// Usually known after the first few bytes; whole pages are summed up without a branch.
-fn is_zero(bytes: &[u8]) -> bool {
-    bytes.first().is_none_or(|byte| *byte == 0)
-        && bytes.chunks(4096).all(|page| page.iter().fold(0, |sum, byte| sum | byte) == 0)
 }

@@ -21,7 +21,7 @@ pub use self::rabin::{Rabin, WrongDegree};
 pub use self::stream::{Chunks, chunks};
 
 /// No chunk is shorter, but the last of a file.
-pub const MIN: usize = 512 << 10;
+pub const MIN: usize = crate::vault::ZERO_CHUNK;
 /// About the usual length of a chunk.
 pub const AVERAGE: usize = 1 << 20;
 /// No chunk is longer.

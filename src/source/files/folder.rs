@@ -10,7 +10,9 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::ops::Range;
 use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ use rustix::io::Errno;
 use super::change::FileState;
 use super::error::FileError;
 use super::far::Mount;
+use super::holes::data_after;
 use super::list::Listing;
 use super::names::Names;
 use super::node::from_stat;
@@ -70,6 +73,8 @@ pub struct Opened {
     /// There until it is dropped.
     file: Option<Arc<File>>,
     far: Option<Arc<Mount>>,
+    /// Bytes that the file system keeps for it.
+    allocated: u64,
 }
 
 impl Folder {
@@ -181,8 +186,10 @@ impl Folder {
     /// without waiting for a fifo's writer. Returns the state that it was opened in, to compare with after reading.
     pub fn open_file(&self, name: &[u8], looked_at: &Node) -> Result<(Opened, FileState), FileError> {
         let expected = (looked_at.inode, looked_at.device_id);
-        let (file, state) = self.ask("open", name, move |here, name| here.open_file(name, expected))?;
-        Ok((Opened { file: Some(Arc::new(file)), far: self.far(name) }, state))
+        let (file, stat) = self.ask("open", name, move |here, name| here.open_file(name, expected))?;
+        // st_blocks counts 512 bytes, whatever the file system's blocks are.
+        let allocated = u64::try_from(stat.st_blocks).unwrap_or_default().saturating_mul(512);
+        Ok((Opened { file: Some(Arc::new(file)), far: self.far(name), allocated }, FileState::of_stat(&stat)))
     }
 
     /// Whether the folder is tagged as a cache.
@@ -267,7 +274,7 @@ impl Here {
             .map_err(|error| FileError::io("read the metadata of", name, error))
     }
 
-    fn open_file(&self, name: &[u8], expected: (u64, u64)) -> Result<(File, FileState), FileError> {
+    fn open_file(&self, name: &[u8], expected: (u64, u64)) -> Result<(File, Stat), FileError> {
         let replaced = || FileError::Replaced { name: quote(name) };
         let file = self.open_regular(name).map_err(|error| match error {
             Errno::LOOP | Errno::NXIO => replaced(),
@@ -277,7 +284,7 @@ impl Here {
         if NodeKind::of_st_mode(stat.st_mode) != Some(NodeKind::File) || (stat.st_ino, stat.st_dev) != expected {
             return Err(replaced());
         }
-        Ok((file, FileState::of_stat(&stat)))
+        Ok((file, stat))
     }
 
     fn open_regular(&self, name: &[u8]) -> rustix::io::Result<File> {
@@ -319,6 +326,31 @@ impl Opened {
     /// Its state now, to compare with the one in which it was opened.
     pub fn state(&self) -> std::io::Result<FileState> {
         self.ask(FileState::of_file)
+    }
+
+    /// How many bytes of `size` the file system does not keep, because they are zeros or because it compresses.
+    pub fn left_out(&self, size: u64) -> u64 {
+        size.saturating_sub(self.allocated)
+    }
+
+    /// See [`data_after`].
+    pub fn data_after(&self, at: u64) -> std::io::Result<Range<u64>> {
+        self.ask(move |file| data_after(file, at))
+    }
+
+    /// Reads what is at `at`; how many bytes those were, 0 at the end.
+    pub fn read_at(&self, out: &mut [u8], at: u64) -> std::io::Result<usize> {
+        if self.far.is_none() {
+            return FileExt::read_at(&**self.file(), out, at);
+        }
+        let mut part = vec![0; out.len().min(AT_ONCE)];
+        let read = self.ask(move |file| {
+            let read = FileExt::read_at(file, &mut part, at)?;
+            part.truncate(read);
+            Ok(part)
+        })?;
+        out[..read.len()].copy_from_slice(&read);
+        Ok(read.len())
     }
 
     /// Reads into what is free in the buffer; how many bytes those were, 0 at the end.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 
 use sha2::{Digest, Sha256};
 
+use super::content::Run;
 use super::name::{NameFault, check_name, quote};
 use super::node::Node;
 use super::writer::{self, Place};
@@ -19,8 +20,8 @@ use crate::vault::Id;
 pub const MEMORY_LIMIT: usize = 8 << 20;
 /// Bytes gathered before they go to the temporary file.
 const SPILL_STEP: usize = 256 << 10;
-/// Ids written between two looks at the buffer's size.
-const IDS_AT_ONCE: usize = 1024;
+/// Ids of a run written between two looks at the buffer's size.
+const IDS_AT_ONCE: u32 = 1024;
 
 /// Why a node was not added, or a tree not finished.
 #[derive(Debug, thiserror::Error)]
@@ -117,10 +118,14 @@ impl TreeBuilder {
         }
         writer::head(&mut self.pending, node);
         let mut place = Place::First;
-        for ids in node.content.chunks(IDS_AT_ONCE) {
-            writer::ids(&mut self.pending, ids, place);
-            place = Place::Later;
-            self.relieve()?;
+        for Run { id, count } in node.content.runs() {
+            let mut left = *count;
+            while left > 0 {
+                let now = left.min(IDS_AT_ONCE);
+                writer::ids(&mut self.pending, id, now, place);
+                (place, left) = (Place::Later, left - now);
+                self.relieve()?;
+            }
         }
         writer::tail(&mut self.pending, node);
         self.last.clear();

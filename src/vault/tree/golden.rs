@@ -61,7 +61,7 @@ prop_compose! {
         (user, group, error) in any::<(String, String, Option<String>)>(),
         linktarget in any::<Vec<u8>>(),
         xattrs in proptest::collection::vec((".*", any::<Vec<u8>>()), 0..3),
-        ids in proptest::collection::vec(any::<[u8; 32]>(), 0..4),
+        ids in proptest::collection::vec((any::<[u8; 32]>(), 1u32..4), 0..4),
         subtree in any::<Option<[u8; 32]>>(),
     ) -> Node {
         let mut node = Node::new(name, kind);
@@ -73,7 +73,7 @@ prop_compose! {
         node.error = error.filter(|error| !error.is_empty());
         node.linktarget = linktarget;
         node.xattrs = xattrs.into_iter().map(|(name, value)| Xattr { name: name.into_bytes(), value }).collect();
-        node.content = ids.into_iter().map(Id).collect();
+        node.content = ids.into_iter().map(|(id, count)| Run { id: Id(id), count }).collect();
         node.subtree = subtree.map(Id);
         node
     }

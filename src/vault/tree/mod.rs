@@ -5,6 +5,7 @@
 //! path component; whatever else a tree says is not to be trusted. Neither knows where trees are stored.
 
 mod builder;
+mod content;
 mod error;
 mod escape;
 mod mode;
@@ -18,6 +19,7 @@ mod time;
 mod writer;
 
 pub use builder::{BuildError, FinishedTree, MEMORY_LIMIT, TreeBody, TreeBuilder};
+pub use content::{Content, Run};
 pub use error::TreeError;
 pub use mode::{go_mode, unix_mode};
 pub use name::{NameFault, check_name, quote, unquote};

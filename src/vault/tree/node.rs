@@ -4,6 +4,7 @@ use std::fmt;
 
 use jiff::Timestamp;
 
+use super::content::Content;
 use crate::vault::Id;
 
 /// What an entry is.
@@ -121,7 +122,7 @@ pub struct Node {
     /// `st_rdev`. Devices only.
     pub device: u64,
     /// The blobs whose plaintexts, one after another, are the file. Files only.
-    pub content: Vec<Id>,
+    pub content: Content,
     /// The tree of a folder's entries. Folders only.
     pub subtree: Option<Id>,
     /// What went wrong when this entry was backed up (written by old versions of restic).
@@ -152,7 +153,7 @@ impl Node {
             linktarget: Vec::new(),
             xattrs: Vec::new(),
             device: 0,
-            content: Vec::new(),
+            content: Content::default(),
             subtree: None,
             error: None,
             generic: None,

@@ -7,6 +7,7 @@ use base64::engine::general_purpose::STANDARD;
 use jiff::Timestamp;
 use serde::de::{Deserialize, Deserializer, Error as _, Visitor};
 
+use super::content::Content;
 use super::error::TreeError;
 use super::mode::unix_mode;
 use super::name::{check_name, quote, unquote};
@@ -81,7 +82,7 @@ impl<'de> Deserialize<'de> for Base64 {
 }
 
 /// The node that `json` says, with `content`. `index` is its place in the tree.
-pub(super) fn node(json: &[u8], content: Vec<Id>, index: u64) -> Result<Node, TreeError> {
+pub(super) fn node(json: &[u8], content: Content, index: u64) -> Result<Node, TreeError> {
     let raw: Raw<'_> = serde_json::from_slice(json).map_err(|source| TreeError::Node { index, source })?;
     let name = unquote(&raw.name)
         .and_then(|name| check_name(&name).map(|()| name))

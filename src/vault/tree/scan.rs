@@ -5,6 +5,7 @@
 
 use memchr::memchr2;
 
+use super::content::Content;
 use super::reader::Limits;
 use crate::vault::Id;
 
@@ -14,7 +15,7 @@ pub(super) struct NodeScan {
     /// The node without its content's ids.
     pub json: Vec<u8>,
     /// The content's ids.
-    pub ids: Vec<Id>,
+    pub ids: Content,
     state: State,
     depth: u64,
     /// Where in `json` the last string of the node itself begins, after its quote.
@@ -98,7 +99,7 @@ impl NodeScan {
         if self.json.len() > limits.node_bytes {
             return Err(ScanFault::TooLarge("bytes besides its content", limits.node_bytes as u64));
         }
-        if self.ids.len() > limits.chunks {
+        if self.ids.len() > limits.chunks as u64 {
             return Err(ScanFault::TooLarge("chunks", limits.chunks as u64));
         }
         Ok(())

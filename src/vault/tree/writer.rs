@@ -54,9 +54,9 @@ pub(super) fn head(out: &mut Vec<u8>, node: &Node) {
     out.extend_from_slice(if has_content(node) { b"[" } else { b"null" });
 }
 
-/// Some of the content's ids, the first of all of them with [`Place::First`].
-pub(super) fn ids(out: &mut Vec<u8>, ids: &[Id], mut place: Place) {
-    for id in ids {
+/// One of the content's ids so many times, the first of all of them with [`Place::First`].
+pub(super) fn ids(out: &mut Vec<u8>, id: &Id, count: u32, mut place: Place) {
+    for _ in 0..count {
         out.extend_from_slice(match place {
             Place::First => b"\"",
             Place::Later => b",\"",
