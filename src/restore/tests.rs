@@ -293,7 +293,7 @@ async fn a_sparse_file_comes_back_as_sparse_and_its_holes_are_neither_read_nor_w
     assert_eq!(again.summary.bytes_unchanged, size + (64 << 30) + (400 << 10));
 
     // Something else in holes, a file that ends early, and one that cannot be told from before.
-    fs::File::options().write(true).open(there("disk")).unwrap().write_all_at(&noise(9 << 20, 5), 9 << 30).unwrap();
+    fs::File::options().write(true).open(there("disk")).unwrap().write_all_at(&noise(9 << 20, 5), 3 << 30).unwrap();
     let hole = fs::File::options().write(true).open(there("hole")).unwrap();
     hole.write_all_at(&[0; 4096], 7 << 30).unwrap();
     hole.write_all_at(b"x", 8 << 30).unwrap();
