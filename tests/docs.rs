@@ -13,7 +13,7 @@ use drctl::clock::{Random, Seeded};
 
 use crate::support::house::House;
 
-const DOCUMENTS: [&str; 7] = [
+const DOCUMENTS: [&str; 8] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -21,6 +21,7 @@ const DOCUMENTS: [&str; 7] = [
     "docs/failure-model.md",
     "docs/format.md",
     "docs/operator.md",
+    "docs/prune.md",
 ];
 
 fn top() -> &'static Path {
