@@ -13,7 +13,7 @@ use drctl::clock::{Random, Seeded};
 
 use crate::support::house::House;
 
-const DOCUMENTS: [&str; 8] = [
+const DOCUMENTS: [&str; 9] = [
     "README.md",
     "ARCHITECTURE.md",
     "CONTRIBUTING.md",
@@ -21,6 +21,7 @@ const DOCUMENTS: [&str; 8] = [
     "docs/failure-model.md",
     "docs/format.md",
     "docs/operator.md",
+    "docs/performance.md",
     "docs/prune.md",
 ];
 
