@@ -114,6 +114,14 @@ fn every_test_that_a_document_names_exists() {
     assert!(named > 50, "only {named} tests are named");
 }
 
+/// What a document's headings are called in links to them.
+fn headings(file: &Path) -> Vec<String> {
+    let text = fs::read_to_string(file).unwrap_or_default();
+    let headings = text.lines().filter(|line| line.starts_with('#')).map(|line| line.trim_start_matches('#').trim());
+    let kept = |letter: &char| letter.is_alphanumeric() || matches!(letter, ' ' | '-' | '_');
+    headings.map(|it| it.to_lowercase().chars().filter(kept).collect::<String>().replace(' ', "-")).collect()
+}
+
 #[test]
 fn every_file_that_a_document_names_exists() {
     for document in DOCUMENTS {
@@ -122,7 +130,11 @@ fn every_file_that_a_document_names_exists() {
         let links =
             text.split("](").skip(1).map(|rest| rest.split(')').next().unwrap()).filter(|to| !to.contains("://"));
         for link in links {
-            assert!(folder.join(link).exists(), "{document} links to {link}");
+            let (file, heading) = link.split_once('#').unwrap_or((link, ""));
+            let file = if file.is_empty() { top().join(document) } else { folder.join(file) };
+            assert!(file.exists(), "{document} links to {link}");
+            let mut headings = headings(&file).into_iter();
+            assert!(heading.is_empty() || headings.any(|it| it == heading), "{document} links to {link}");
         }
         for word in quoted(document) {
             let path = word.split([' ', '*']).next().unwrap();

@@ -4,6 +4,7 @@
 //! A model shows what its steps and its bounds allow, and no more. So each is also run with something done wrong, and has
 //! to find what is lost then.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
+#![allow(clippy::print_stdout, reason = "counts of states and traces are what docs/prune.md is written from")]
 
 #[path = "prune_model/concurrent.rs"]
 mod concurrent;
@@ -81,8 +82,11 @@ where
     checker.unique_state_count()
 }
 
+/// What no longer holds, and the way there.
+type Broken<M> = (&'static str, Path<<M as Model>::State, <M as Model>::Action>);
+
 /// One of the shortest ways to break what always has to hold, if there is one.
-fn shortest<M>(model: &M) -> Option<(&'static str, Path<M::State, M::Action>)>
+fn shortest<M>(model: &M) -> Option<Broken<M>>
 where
     M: Model + Clone + Send + Sync + 'static,
     M::State: Hash + Send + Sync + Clone + PartialEq + 'static,
@@ -166,7 +170,7 @@ fn whatever_is_done_wrong_loses_something() {
     ] {
         let scene = Scene { flaw: Some(flaw), ..scene };
         let (property, path) = shortest(&scene).unwrap_or_else(|| panic!("{flaw:?} does no harm"));
-        let lines = trace::told(&scene, path.into_vec());
+        let lines = trace::told(&scene, &path.into_vec());
         println!(
             "{flaw:?}: no longer true that {property}, after {} steps:\n    {}",
             lines.len(),

@@ -6,7 +6,7 @@ use super::vault::{FIRST_SNAPSHOT, File, Owner, Set, Vault, blob_name, file_name
 use super::writer;
 
 /// Each step of a way through the model. The last state has no step.
-pub(crate) fn told(scene: &Scene, path: Vec<(State, Option<Action>)>) -> Vec<String> {
+pub(crate) fn told(scene: &Scene, path: &[(State, Option<Action>)]) -> Vec<String> {
     let mut lines = Vec::new();
     for pair in path.windows(2) {
         if let (before, Some(action)) = &pair[0] {
