@@ -210,3 +210,36 @@ fn at_a_terminal_long_work_shows_how_long_it_will_take() {
     let piped = house.drctl(["--vault", "./vault", "check"]).ok();
     assert!(!piped.stderr.contains("ETA"), "{piped}");
 }
+
+#[test]
+fn a_vault_for_drctl_alone_says_what_is_condemned_and_how_to_mend_what_says_so() {
+    let house = House::new();
+    let both = house.drctl(["init", "--vault", "./no", "--native", "--chunker", "rabin"]).ends(2);
+    assert!(both.stderr.contains("no other tool writes there"), "{both}");
+    let shared = settled();
+    let grace = shared.drctl(["prune", "--vault", "./vault", "--grace", "1h"]).ends(2);
+    assert!(grace.stderr.contains("leave --grace away"), "{grace}");
+
+    house.drctl(["init", "--vault", "./vault", "--native"]).ok();
+    let call = |args: &[&str]| house.drctl(args.iter().copied().chain(["--vault", "./vault"]));
+    fs::create_dir(house.path("work/source")).unwrap();
+    fs::write(house.path("work/source/file"), "of which nothing will be needed").unwrap();
+    let made = call(&["backup", "--path", "source", "--json"]).ok().json();
+    call(&["forget", made["snapshot"].as_str().unwrap()]).ok();
+    let young = call(&["prune"]).ok();
+    assert!(young.text().contains("packs are younger than the grace"), "{young}");
+    let would = call(&["prune", "--grace", "0s", "--dry-run"]).ok();
+    assert!(would.text().contains("would then be condemned"), "{would}");
+    let done = call(&["prune", "--grace", "0s", "--json"]).ok().json();
+    assert_eq!((&done["form"], &done["figures"]["condemned_packs"]), (&"concurrent".into(), &0.into()), "{done}");
+    assert!(done["figures"]["freed"].as_u64() > Some(0), "{done}");
+
+    fs::remove_file(house.path("work/vault/drctl/gc/state")).unwrap();
+    let check = call(&["check"]).ends(1);
+    assert!(check.text().contains("`drctl index rebuild` mends them"), "{check}");
+    let refused = call(&["backup", "--path", "source"]).ends(1);
+    assert!(refused.stderr.contains("drctl/gc/state") && refused.stderr.contains("drctl index rebuild"), "{refused}");
+    call(&["index", "rebuild"]).ok();
+    call(&["backup", "--path", "source"]).ok();
+    call(&["check", "--read-data"]).ok();
+}

@@ -264,3 +264,24 @@ async fn a_reader_with_an_old_index_finds_what_was_moved() {
     assert_eq!(read.problems, 0);
     assert!(archive.len() > 300_000);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_index_file_that_comes_too_late_hits_nothing_and_goes_with_the_next_prune() {
+    let (vault, _) = native(10).await;
+    let first = back_up(&vault, folder(&[1]).path(), Arc::new(Silent)).await.unwrap();
+    back_up(&vault, folder(&[2]).path(), Arc::new(Silent)).await.unwrap();
+    let mut named = Vec::new();
+    for (id, _) in vault.list(FileType::Index).await.unwrap() {
+        named.extend(vault.load_index_file(&id).await.unwrap().packs);
+    }
+    forget(&vault, first).await;
+    prune(&vault, Duration::ZERO).await.unwrap();
+    let there = packs(&vault).await;
+    named.retain(|pack| !there.contains(&pack.id));
+    assert!(!named.is_empty());
+    vault.save_index(&named).await.unwrap();
+    assert_eq!(damage(&vault).await, [], "what it names was condemned, and nothing needs it");
+    prune(&vault, Duration::ZERO).await.unwrap();
+    let index = vault.load_index(&Silent).await.unwrap();
+    assert!(index.packs().all(|pack| there.contains(&pack.id)));
+}
