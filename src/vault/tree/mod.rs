@@ -5,6 +5,7 @@
 //! path component; whatever else a tree says is not to be trusted. Neither knows where trees are stored.
 
 mod builder;
+mod canonical;
 mod content;
 mod error;
 mod escape;

@@ -6,6 +6,7 @@
 
 use std::io::BufRead;
 
+use super::canonical;
 use super::error::TreeError;
 use super::name::quote;
 use super::node::Node;
@@ -96,6 +97,11 @@ impl<R: BufRead> TreeReader<R> {
             return Err(TreeError::TooLarge { index, of: "entries before it", limit: self.limits.nodes });
         }
         self.index += 1;
+        let ahead = self.input.fill_buf().map_err(TreeError::Io)?;
+        if let Some((node, taken)) = canonical::node(ahead, &self.limits) {
+            self.consume(taken);
+            return Ok(Some(node));
+        }
         self.scan_node(index)?;
         parse::node(&self.scan.json, std::mem::take(&mut self.scan.ids), index).map(Some)
     }
