@@ -323,6 +323,22 @@ fn a_damaged_data_pack_is_named_with_the_files_it_hits_and_the_rest_is_restored(
 }
 
 #[test]
+fn a_file_that_was_not_restored_whole_does_not_look_as_if_it_were() {
+    let scene = Scene::new();
+    let (pack, other) = scene.packs(BlobType::Data);
+    let case = scene.harmed(Harm::FlipMiddle, &pack, &other);
+    assert_eq!(case.restore().code, Some(3), "{}", case.label);
+    fs::copy(scene.vault.join(&pack), case.vault.join(&pack)).unwrap();
+    let out = scene.house.path("out");
+    let again = case.run(&["restore", "latest", "--overwrite", "--trust-times", "--to", out.to_str().unwrap()]);
+    assert_eq!(again.code, Some(0), "{again}");
+    let summary = &again.json()["summary"];
+    assert!(summary["bytes_written"].as_u64().unwrap() > 0, "{again}");
+    assert!(summary["files_unchanged"].as_u64().unwrap() >= 2, "{again}");
+    assert_eq!(compare_trees(&scene.source, &out.join(scene.source.strip_prefix("/").unwrap())), []);
+}
+
+#[test]
 fn a_damaged_tree_pack_is_named_with_the_snapshots_it_hits() {
     let scene = Scene::new();
     let (pack, other) = scene.packs(BlobType::Tree);

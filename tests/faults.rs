@@ -13,7 +13,7 @@ use drctl::clock::SetClock;
 use drctl::monitor::{Cancel, Silent};
 use drctl::prune::forget;
 use drctl::replication::{self, Select, Verify};
-use drctl::restore::{self, Existing, Privileged, Selection};
+use drctl::restore::{self, Existing, Privileged, Selection, Trust};
 use drctl::store::fault::{Effect, Fault, FaultStore, Operation, When};
 use drctl::vault::key::{KdfCost, Secret};
 use drctl::vault::settings::Sharing;
@@ -239,6 +239,7 @@ fn a_restore_survives_a_fault_at_every_operation() {
             selection: Selection::default(),
             whole: vec![source.to_owned()],
             existing: Existing::Overwrite,
+            trust: Trust::Content,
             mode: restore::Mode::Write,
             privileged: Privileged::Leave,
             workers: 1,

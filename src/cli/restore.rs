@@ -15,7 +15,7 @@ use super::pick::{self, Among};
 use super::secret::Purpose;
 use crate::look::{Spec, Which};
 use crate::monitor::Monitor;
-use crate::restore::{self, Existing, Mode, Outcome, Privileged, RestoreError, Selection, Status};
+use crate::restore::{self, Existing, Mode, Outcome, Privileged, RestoreError, Selection, Status, Trust};
 use crate::units::ByteSize;
 use crate::vault::Vault;
 use crate::vault::snapshot::SnapshotFile;
@@ -70,6 +70,7 @@ pub(crate) async fn run(args: Restore, context: &Context) -> Result<Exit, Failur
         selection,
         whole: found.snapshot.paths.iter().map(PathBuf::from).collect(),
         existing,
+        trust: if args.trust_times { Trust::Times } else { Trust::Content },
         mode: if args.dry_run { Mode::Rehearse } else { Mode::Write },
         privileged: if args.privileged { Privileged::Restore } else { Privileged::Leave },
         workers: workers(&vault),

@@ -4,7 +4,7 @@
 //! are named by index files as soon as there are enough blobs for one: a crash leaves blobs that lie twice. Memory is
 //! bounded by what is in flight.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -20,10 +20,10 @@ use crate::store::StoreErrorKind;
 use crate::vault::index::PackContents;
 use crate::vault::index_file::BLOBS_PER_FILE;
 use crate::vault::pack::{PackBuilder, Sealer};
-use crate::vault::{BlobKey, BlobType, Id, Located, Vault, VaultError, chain, off_thread};
+use crate::vault::{Ahead, BlobKey, BlobType, Id, Located, Vault, VaultError, chain, off_thread};
 
-/// Packs fetched and verified at the same time.
-const CONCURRENT: usize = 4;
+/// Packs fetched and verified while blobs of another are added.
+const CONCURRENT: usize = 3;
 /// Bytes of finished packs on their way to the store. With larger ones than usual, one at a time goes on.
 const IN_FLIGHT: u32 = 64 << 20;
 /// Blobs of which it is known at the same time that they move.
@@ -44,6 +44,8 @@ struct Run {
 /// What came of moving.
 pub(super) struct Moved {
     pub(super) packs_written: u64,
+    /// The index files that name them.
+    pub(super) indexes: HashSet<Id>,
     /// The store is full: not all was moved, and nothing of what should have moved may go.
     pub(super) no_room: bool,
 }
@@ -69,7 +71,7 @@ pub(super) async fn repack<M: Needed + Entries>(
 ) -> Result<Moved, PruneError> {
     let mut packer = Packer::new(vault.clone());
     let error = match fill(&mut packer, plan, marks, monitor, cancel).await {
-        Ok(()) => return Ok(Moved { packs_written: packer.written, no_room: false }),
+        Ok(()) => return Ok(Moved { packs_written: packer.written, indexes: packer.indexes, no_room: false }),
         Err(error) => error,
     };
     let full = matches!(&error, PruneError::Vault(VaultError::Store(error)) if error.kind == StoreErrorKind::NoSpace);
@@ -78,7 +80,7 @@ pub(super) async fn repack<M: Needed + Entries>(
     }
     tracing::warn!(error = chain(&error), "the store is too full to rewrite packs");
     packer.give_up(others).await?;
-    Ok(Moved { packs_written: 0, no_room: true })
+    Ok(Moved { packs_written: 0, indexes: packer.indexes, no_room: true })
 }
 
 async fn fill<M: Needed + Entries>(
@@ -175,6 +177,7 @@ struct Packer {
     budget: Arc<Semaphore>,
     uploads: JoinSet<Result<PackContents, VaultError>>,
     unnamed: Vec<PackContents>,
+    indexes: HashSet<Id>,
     written: u64,
 }
 
@@ -187,6 +190,7 @@ impl Packer {
             budget: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
             uploads: JoinSet::new(),
             unnamed: Vec::new(),
+            indexes: HashSet::new(),
             written: 0,
         }
     }
@@ -201,12 +205,13 @@ impl Packer {
         let vault = self.vault.clone();
         let fetched = stream::iter(wanted).map(|(pack, size, blobs)| {
             let (vault, cancel) = (vault.clone(), cancel.clone());
-            async move {
+            // Goes on while blobs of an earlier pack are added.
+            Ahead::begin(async move {
                 if cancel.is_cancelled() {
                     return Err(PruneError::Cancelled);
                 }
                 Ok((size, fetch(vault, pack, blobs).await?))
-            }
+            })
         });
         let mut fetched = std::pin::pin!(fetched.buffered(CONCURRENT));
         while let Some((size, runs)) = fetched.try_next().await? {
@@ -249,7 +254,7 @@ impl Packer {
             self.stored(stored)?;
         }
         if self.unnamed.iter().map(|pack| pack.blobs.len()).sum::<usize>() >= BLOBS_PER_FILE {
-            self.vault.save_indexes(&mut self.unnamed).await?;
+            self.name().await?;
         }
         let vault = self.vault.clone();
         self.uploads.spawn(async move {
@@ -294,7 +299,12 @@ impl Packer {
         while let Some(stored) = self.uploads.join_next().await {
             self.stored(stored)?;
         }
-        self.vault.save_indexes(&mut self.unnamed).await?;
+        self.name().await
+    }
+
+    /// Has index files name the packs that are stored.
+    async fn name(&mut self) -> Result<(), PruneError> {
+        self.indexes.extend(self.vault.save_indexes(&mut self.unnamed).await?);
         Ok(())
     }
 }

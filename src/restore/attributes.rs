@@ -39,6 +39,17 @@ impl Attributes {
     /// From what existed before, attributes that the node does not have are removed.
     pub(super) fn apply(&self, file: impl AsFd, node: &Node, existed: bool) -> Vec<String> {
         let file = file.as_fd();
+        let mut failed = self.apply_but_times(file, node, existed);
+        let times = times(node);
+        let is_set = || rustix::fs::fstat(file).is_ok_and(|stat| has_times(&stat, &times));
+        if !(existed && is_set()) {
+            note(&mut failed, "its times cannot be set", rustix::fs::futimens(file, &times));
+        }
+        failed
+    }
+
+    /// The same for a file that is not whole: with the times of the snapshot it would look as if it were.
+    pub(super) fn apply_but_times(&self, file: BorrowedFd<'_>, node: &Node, existed: bool) -> Vec<String> {
         let mut failed = Vec::new();
         // What is as it should be is not set again: each of these calls is a change that the file system has to write.
         let there = if existed { rustix::fs::fstat(file).ok() } else { None };
@@ -59,12 +70,19 @@ impl Attributes {
             let set = rustix::fs::fsetxattr(file, attribute, &xattr.value, XattrFlags::empty());
             self.xattr(attribute, set, &mut failed);
         }
-        let times = times(node);
-        if !there.is_some_and(|stat| has_times(&stat, &times)) {
-            note(&mut failed, "its times cannot be set", rustix::fs::futimens(file, &times));
-        }
         self.rights_left.fetch_add(u64::from(left), Ordering::Relaxed);
         failed
+    }
+
+    /// Whether nothing of an ordinary file's attributes would be set anew, as far as `stat` tells: extended attributes are
+    /// looked at where the node has any.
+    pub(super) fn are_set(&self, stat: &Stat, node: &Node) -> bool {
+        let (owner, mode) = ((stat.st_uid, stat.st_gid), stat.st_mode & 0o7777);
+        node.xattrs.is_empty()
+            && node.mode & SET_ID == 0
+            && owner == (node.uid, node.gid)
+            && mode == node.mode & 0o7777
+            && has_mtime(stat, node)
     }
 
     /// Applies to a symlink, fifo or device node, which cannot be opened without effects.
@@ -197,6 +215,12 @@ fn has_times(stat: &Stat, times: &Timestamps) -> bool {
     let nanos = (i128::from(stat.st_atime_nsec), i128::from(stat.st_mtime_nsec));
     seconds == (access.tv_sec.into(), modification.tv_sec.into())
         && nanos == (access.tv_nsec.into(), modification.tv_nsec.into())
+}
+
+/// Whether the file was last modified when the node says, to the nanosecond.
+pub(super) fn has_mtime(stat: &Stat, node: &Node) -> bool {
+    let modified = times(node).last_modification;
+    i128::from(stat.st_mtime) == modified.tv_sec.into() && i128::from(stat.st_mtime_nsec) == modified.tv_nsec.into()
 }
 
 fn times(node: &Node) -> Timestamps {

@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io;
+use std::os::fd::AsFd;
 use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
@@ -238,22 +239,25 @@ pub(super) fn finish(restore: &Restore, target: &Target, state: &mut State, comp
         None
     };
     let whole = |file: &&File| kept && file.metadata().is_ok_and(|meta| meta.len() == target.size);
+    let mut lost = state.lost.take();
     let opened = match compared.or(empty.as_ref()).filter(whole) {
         Some(file) => Ok(file),
         None => open(target, state).map(|file| &*file),
     };
     match opened {
         Ok(file) => {
-            for why in restore.attributes.apply(file, &target.node, existed) {
-                restore.problem(&path(), why);
-            }
+            let failed = match &lost {
+                None => restore.attributes.apply(file, &target.node, existed),
+                Some(_) => restore.attributes.apply_but_times(file.as_fd(), &target.node, existed),
+            };
+            failed.into_iter().for_each(|why| restore.problem(&path(), why));
         }
         Err(error) => {
-            state.lost.get_or_insert_with(|| format!("cannot be made: {error}"));
+            lost.get_or_insert_with(|| format!("cannot be made: {error}"));
         }
     }
     state.file = None;
-    if let Some(why) = state.lost.take() {
+    if let Some(why) = lost {
         restore.files_lost.fetch_add(1, Ordering::Relaxed);
         let pieces = target.node.content.len();
         let how_much =

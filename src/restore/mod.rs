@@ -11,6 +11,7 @@
 mod attributes;
 mod error;
 mod fetch;
+mod files;
 mod finish;
 mod holes;
 mod job;
@@ -45,6 +46,16 @@ pub enum Existing {
     Mirror,
 }
 
+/// What shows that a file that is there already is whole.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Trust {
+    /// Its content: it is read and hashed.
+    Content,
+    /// Its size and modification time, both as in the snapshot: it is not read. What changed a file and put its time back
+    /// is not seen, nor what the disk lost.
+    Times,
+}
+
 /// Whether the restore writes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Mode {
@@ -76,6 +87,8 @@ pub struct Options {
     pub whole: Vec<PathBuf>,
     /// What happens to what is there.
     pub existing: Existing,
+    /// What of that is left as it is.
+    pub trust: Trust,
     /// Write, or only say what would be written.
     pub mode: Mode,
     /// Devices, setuid, capabilities.

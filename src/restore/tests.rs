@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::backup::{self, Caches, Mounts, ParentChoice, Source, Threads};
 use crate::monitor::{Cancel, Silent};
-use crate::restore::{self, Existing, Mode, Privileged, Selection};
+use crate::restore::{self, Existing, Mode, Privileged, Selection, Trust};
 use crate::source::files::Excludes;
 use crate::vault::snapshot::Snapshot;
 use crate::vault::tests::vault;
@@ -46,6 +46,7 @@ pub(crate) fn options(target: &Path, snapshot: &Snapshot) -> restore::Options {
         selection: Selection::default(),
         whole: snapshot.paths.iter().map(PathBuf::from).collect(),
         existing: Existing::Refuse,
+        trust: Trust::Content,
         mode: Mode::Write,
         privileged: Privileged::Leave,
         workers: 3,
@@ -211,6 +212,43 @@ async fn what_is_as_it_should_be_is_not_touched_and_attributes_that_differ_are_m
     }
     assert_eq!(picture(source.path()), picture(target.path()));
     assert_eq!(fs::metadata(small).unwrap().nlink(), 2);
+}
+
+/// What changed a file and put its time back is not seen: nothing is read. What differs by time or size, or is gone, is.
+#[tokio::test(flavor = "multi_thread")]
+async fn files_with_the_times_of_the_snapshot_are_not_read_where_these_are_trusted() {
+    let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    make_source(source.path());
+    let vault = vault().await;
+    let done = back_up(&vault, source.path(), Threads::per_processor()).await;
+    restore(&vault, done.written.tree, options(target.path(), &done.written)).await;
+    let [f150, f151, f152, f153] = ["f150", "f151", "f152", "f153"].map(|name| target.path().join("a/b").join(name));
+    let behind = fs::metadata(&f150).unwrap().modified().unwrap();
+    fs::write(&f150, noise(fs::metadata(&f150).unwrap().len() as usize, 9)).unwrap();
+    fs::File::options().write(true).open(&f150).unwrap().set_modified(behind).unwrap();
+    fs::write(&f151, noise(fs::metadata(&f151).unwrap().len() as usize, 9)).unwrap();
+    fs::remove_file(&f152).unwrap();
+    fs::set_permissions(&f153, fs::Permissions::from_mode(0o604)).unwrap();
+
+    let trusting = |mode| restore::Options {
+        existing: Existing::Overwrite,
+        trust: Trust::Times,
+        mode,
+        ..options(target.path(), &done.written)
+    };
+    let would = restore(&vault, done.written.tree, trusting(Mode::Rehearse)).await.summary;
+    let mended = restore(&vault, done.written.tree, trusting(Mode::Write)).await;
+    assert_eq!((mended.problems, mended.status), (vec![], restore::Status::Complete));
+    let summary = mended.summary;
+    assert_eq!(summary.bytes_written, fs::metadata(&f151).unwrap().len() + fs::metadata(&f152).unwrap().len());
+    assert_eq!((would.bytes_written, would.files), (summary.bytes_written, summary.files));
+    // Of a file with two names one is looked at.
+    assert_eq!(summary.files_unchanged, summary.files - 3);
+    assert_ne!(fs::read(&f150).unwrap(), fs::read(source.path().join("a/b/f150")).unwrap());
+
+    let reading = restore::Options { existing: Existing::Overwrite, ..options(target.path(), &done.written) };
+    assert_eq!(restore(&vault, done.written.tree, reading).await.problems, []);
+    assert_eq!(picture(source.path()), picture(target.path()));
 }
 
 /// A program that is running can be neither opened for writing nor lost.

@@ -21,7 +21,7 @@ use crate::monitor::{Cancel, Problem};
 use crate::record::archive::ArchiveError;
 use crate::record::verify::Audit;
 use crate::record::{Completeness, Draft, Status, TimeKind, Work};
-use crate::restore::{self, Existing, Mode, Privileged, RestoreError, Selection};
+use crate::restore::{self, Existing, Mode, Privileged, RestoreError, Selection, Trust};
 use crate::runbook::manifest::{Kind, LeaveOut, Origin};
 use crate::runbook::outcome::{Cache, OriginOf, PointKind, Restored, Run, StepRun};
 use crate::runbook::plan::State;
@@ -115,6 +115,7 @@ impl<'a> Recovery<'a> {
             selection: Selection::new(&step.include, &[])?,
             whole: Vec::new(),
             existing: Existing::Overwrite,
+            trust: Trust::Content,
             mode: Mode::Write,
             privileged: if root { Privileged::Restore } else { Privileged::Leave },
             workers: WORKERS,

@@ -12,6 +12,7 @@ use super::blob::{BlobKey, BlobType, Located};
 use super::id::Id;
 use super::index::PackContents;
 use super::pack::{PackError, plausible};
+use super::plain_json::Text;
 
 /// Blobs after which an index file is written, as stock tools do.
 pub const BLOBS_PER_FILE: usize = 50_000;
@@ -79,17 +80,20 @@ impl TryFrom<PackIn> for Checked {
     type Error = PackError;
 
     fn try_from(raw: PackIn) -> Result<Self, PackError> {
-        let blobs = raw.blobs.into_iter().map(|blob| {
-            let uncompressed = NonZeroU32::new(blob.uncompressed_length);
-            plausible(blob.kind, blob.length, uncompressed)?;
-            if blob.offset.checked_add(blob.length).is_none() {
-                return Err(PackError::Implausible(u64::from(blob.offset) + u64::from(blob.length)));
-            }
-            let at = Located { pack: raw.id, offset: blob.offset, length: blob.length, uncompressed };
-            Ok((BlobKey { kind: blob.kind, id: blob.id }, at))
-        });
+        let blobs = raw.blobs.into_iter().map(|blob| checked(raw.id, blob));
         Ok(Self(PackContents { id: raw.id, blobs: blobs.collect::<Result<_, _>>()? }))
     }
+}
+
+/// A blob that can be, in its pack.
+fn checked(pack: Id, blob: Blob) -> Result<(BlobKey, Located), PackError> {
+    let uncompressed = NonZeroU32::new(blob.uncompressed_length);
+    plausible(blob.kind, blob.length, uncompressed)?;
+    if blob.offset.checked_add(blob.length).is_none() {
+        return Err(PackError::Implausible(u64::from(blob.offset) + u64::from(blob.length)));
+    }
+    let at = Located { pack, offset: blob.offset, length: blob.length, uncompressed };
+    Ok((BlobKey { kind: blob.kind, id: blob.id }, at))
 }
 
 /// The JSON of an index file that lists these packs.
@@ -100,12 +104,55 @@ pub fn encode(packs: &[PackContents]) -> Result<Vec<u8>, serde_json::Error> {
 
 /// The packs that an index file lists. Fails as a whole when one blob in it cannot be.
 pub fn decode(json: &[u8]) -> Result<Vec<PackContents>, serde_json::Error> {
+    match decode_plain(json) {
+        Some(packs) => Ok(packs),
+        None => decode_any(json),
+    }
+}
+
+/// The same of a file in the form in which restic and drctl write it; none of every other, and of one that is refused.
+fn decode_plain(json: &[u8]) -> Option<Vec<PackContents>> {
+    let (mut text, mut packs) = (Text::new(json), Vec::new());
+    text.skip(b"{\"packs\":[")?;
+    while packs.is_empty() || text.skip(b",").is_some() {
+        text.skip(b"{\"id\":\"")?;
+        let (pack, mut blobs) = (text.id()?, Vec::new());
+        text.skip(b",\"blobs\":[")?;
+        while blobs.is_empty() || text.skip(b",").is_some() {
+            text.skip(b"{\"id\":\"")?;
+            let id = text.id()?;
+            text.skip(b",\"type\":\"")?;
+            let kind = match text.string()? {
+                "data" => BlobType::Data,
+                "tree" => BlobType::Tree,
+                _ => return None,
+            };
+            text.rest().starts_with(b",\"offset\":").then_some(())?;
+            let offset = text.small(b",\"offset\":")?;
+            // What has no length is refused as what is too short.
+            let length = text.small(b",\"length\":")?;
+            let uncompressed_length = text.small(b",\"uncompressed_length\":")?;
+            text.skip(b"}")?;
+            blobs.push(checked(pack, Blob { id, kind, offset, length, uncompressed_length }).ok()?);
+        }
+        text.skip(b"]}")?;
+        blobs.shrink_to_fit();
+        packs.push(PackContents { id: pack, blobs });
+    }
+    text.skip(b"]}")?;
+    text.rest().iter().all(|byte| b" \t\r\n".contains(byte)).then_some(packs)
+}
+
+fn decode_any(json: &[u8]) -> Result<Vec<PackContents>, serde_json::Error> {
     let file: FileIn = serde_json::from_slice(json)?;
     Ok(file.packs.unwrap_or_default().into_iter().map(|pack| pack.0).collect())
 }
 
 /// The packs that an index file says another tool means to delete. What is not understood of it is none of our business.
 pub fn marked(json: &[u8]) -> Vec<Id> {
+    if memchr::memmem::find(json, b"packs_to_delete").is_none() {
+        return Vec::new();
+    }
     let marks = serde_json::from_slice::<Marks>(json).ok().and_then(|file| file.packs_to_delete);
     marks.unwrap_or_default().into_iter().map(|mark| mark.id).collect()
 }
@@ -202,7 +249,24 @@ mod tests {
             (any::<u8>(), prop::collection::vec((any::<u8>(), any::<bool>(), 33u32..100_000, 0u32..1000), 0..20)), 0..5)
         ) {
             let packs: Vec<_> = packs.iter().map(|(id, blobs)| contents(*id, blobs)).collect();
-            prop_assert_eq!(decode(&encode(&packs).unwrap()).unwrap(), packs);
+            let json = encode(&packs).unwrap();
+            prop_assert_eq!(decode_any(&json).unwrap(), packs.clone());
+            let plain = !packs.is_empty() && packs.iter().all(|pack| !pack.blobs.is_empty());
+            prop_assert_eq!(decode_plain(&json), plain.then_some(packs));
+        }
+
+        #[test]
+        fn no_file_is_read_in_another_way(at: prop::sample::Index, byte: u8, kind in 0..3) {
+            let mut json = encode(&[contents(1, &[(1, true, 40, 99), (2, false, 4000, 0)]), contents(2, &[(3, false, 50, 9)])]).unwrap();
+            let at = at.index(json.len());
+            match kind {
+                0 => json[at] = byte,
+                1 => json.insert(at, byte),
+                _ => drop(json.remove(at)),
+            }
+            if let Some(packs) = decode_plain(&json) {
+                prop_assert_eq!(Some(packs), decode_any(&json).ok());
+            }
         }
 
         #[test]

@@ -1,9 +1,12 @@
 //! Making vaults and opening them.
 
 use std::path::PathBuf;
+use std::pin::Pin;
 use std::sync::{Arc, Mutex};
+use std::task::{self, Poll};
 
 use tokio::runtime::{Handle, RuntimeFlavor};
+use tokio::task::JoinHandle;
 
 use super::cache::Cache;
 use super::condemned;
@@ -172,6 +175,37 @@ pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Sen
             // The runtime is being shut down, and whoever waits here with it.
             Err(_) => std::future::pending().await,
         },
+    }
+}
+
+/// Work that goes on by itself, whether it is waited for or not, and is given up with this.
+pub(crate) struct Ahead<T>(JoinHandle<T>);
+
+impl<T: Send + 'static> Ahead<T> {
+    /// Begins it.
+    pub(crate) fn begin(work: impl Future<Output = T> + Send + 'static) -> Self {
+        Self(tokio::spawn(work))
+    }
+}
+
+impl<T> Future for Ahead<T> {
+    type Output = T;
+
+    fn poll(mut self: Pin<&mut Self>, context: &mut task::Context<'_>) -> Poll<T> {
+        match std::task::ready!(Pin::new(&mut self.0).poll(context)) {
+            Ok(done) => Poll::Ready(done),
+            Err(error) => match error.try_into_panic() {
+                Ok(panic) => std::panic::resume_unwind(panic),
+                // The runtime is being shut down, and whoever waits here with it.
+                Err(_) => Poll::Pending,
+            },
+        }
+    }
+}
+
+impl<T> Drop for Ahead<T> {
+    fn drop(&mut self) {
+        self.0.abort();
     }
 }
 

@@ -125,6 +125,13 @@ pub(super) fn bucket(id: &Id, bits: u32) -> usize {
     (u64::from(lead) >> (32 - bits.min(32))) as usize
 }
 
+/// How many of the `records` of its bucket lie before an id, if ids are spread evenly.
+pub(super) fn share_of_bucket(id: &Id, bits: u32, records: usize) -> usize {
+    let lead = u64::from_be_bytes([id.0[0], id.0[1], id.0[2], id.0[3], id.0[4], id.0[5], id.0[6], id.0[7]]);
+    let within = (lead << bits.min(32)) >> 32;
+    ((within * records as u64) >> 32) as usize
+}
+
 pub(super) fn u32_at(bytes: &[u8], at: usize) -> Option<u32> {
     Some(u32::from_le_bytes(*bytes.get(at..)?.first_chunk()?))
 }

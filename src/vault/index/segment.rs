@@ -30,6 +30,10 @@ pub enum SegmentError {
     TooLarge,
 }
 
+/// Probes next to where an id is expected, before the rest is halved, and records from one to the next.
+const NEARBY: u32 = 4;
+const STRIDE: usize = 2;
+
 /// Places of blobs, sorted, with the packs that they lie in and the index files that said so.
 #[derive(Debug)]
 pub struct Segment {
@@ -270,6 +274,9 @@ impl Segment {
     }
 
     /// The number of the first record that is not below `key`, searched in the key's bucket of the fan.
+    ///
+    /// Ids are as good as random: the record lies about as far into the bucket as the id's next bits say, and each probe
+    /// elsewhere is a miss of the processor's caches.
     fn lower_bound(&self, key: BlobKey) -> Option<usize> {
         let (fan, bits) = match key.kind {
             BlobType::Data => (self.parts.data_fan, self.header.data_fan_bits),
@@ -279,12 +286,18 @@ impl Segment {
         let at = fan.start + layout::bucket(&key.id, bits) * 4;
         let mut low = (layout::u32_at(self.as_bytes(), at)? as usize).min(count);
         let mut high = (layout::u32_at(self.as_bytes(), at + 4)? as usize).min(count);
+        let mut middle = low + layout::share_of_bucket(&key.id, bits, high.saturating_sub(low));
+        let mut probes = 0;
         while low < high {
-            let middle = low + (high - low) / 2;
+            // Nearby at first; a bucket that is not what random ids make it costs a few probes more than halving would.
+            middle = if probes < NEARBY { middle.clamp(low, high - 1) } else { low + (high - low) / 2 };
+            probes += 1;
             if layout::id_at(self.as_bytes(), start + middle * RECORD)? < key.id {
                 low = middle + 1;
+                middle += STRIDE;
             } else {
                 high = middle;
+                middle = middle.saturating_sub(STRIDE);
             }
         }
         Some(low)

@@ -202,6 +202,25 @@ proptest! {
         prop_assert!(index.packs().count() >= 1);
     }
 
+    /// A lookup begins where random ids would lie; it has to end at the right place whatever the ids are.
+    #[test]
+    fn ids_are_found_however_they_are_spread(leads in prop::collection::btree_set((0_u8..3, any::<u8>()), 1..300)) {
+        let id = |(first, later)| {
+            let mut id = Id::default();
+            (id.0[0], id.0[5], id.0[31]) = (first, later, 1);
+            id
+        };
+        let pack = Id::of(b"pack");
+        let located = Located { pack, offset: 0, length: 40, uncompressed: None };
+        let blobs = leads.iter().map(|lead| (BlobKey::data(id(*lead)), located)).collect();
+        let index = Index::of_packs(&[PackContents { id: pack, blobs }]).unwrap();
+        for first in 0..4 {
+            for later in 0..=255 {
+                prop_assert_eq!(index.contains(BlobKey::data(id((first, later)))), leads.contains(&(first, later)));
+            }
+        }
+    }
+
     #[test]
     fn merging_changes_no_answer(lists in prop::collection::vec(prop::collection::vec((0u64..40, prop::collection::vec(0u64..300, 0..30)), 0..8), 1..6)) {
         let lists: Vec<Vec<PackContents>> =

@@ -12,22 +12,22 @@ use super::name::check_name;
 use super::node::{Node, NodeKind};
 use super::reader::Limits;
 use super::time;
-use crate::vault::Id;
+use crate::vault::plain_json::Text;
 
 /// The node with which `json` begins, and how many bytes it takes; none when it is not all there, or is to be read by
 /// the general decoder.
 pub(super) fn node(json: &[u8], limits: &Limits) -> Option<(Node, usize)> {
-    let mut text = Text { rest: json };
+    let mut text = Text::new(json);
     text.skip(b"{\"name\":\"")?;
     let name = text.string()?;
     check_name(name.as_bytes()).ok()?;
     text.skip(b",\"type\":\"")?;
     let mut node = Node::new(name, NodeKind::from_word(text.string()?)?);
     node.mode = unix_mode(text.small(b",\"mode\":")?);
-    node.mtime = text.time(b",\"mtime\":\"")?;
-    node.atime = text.time(b",\"atime\":\"")?;
-    node.ctime = text.time(b",\"ctime\":\"")?;
-    text.rest.starts_with(b",\"uid\":").then_some(())?;
+    node.mtime = time(&mut text, b",\"mtime\":\"")?;
+    node.atime = time(&mut text, b",\"atime\":\"")?;
+    node.ctime = time(&mut text, b",\"ctime\":\"")?;
+    text.rest().starts_with(b",\"uid\":").then_some(())?;
     node.uid = text.small(b",\"uid\":")?;
     node.gid = text.small(b",\"gid\":")?;
     node.user.push_str(text.optional_string(b",\"user\":\"")?);
@@ -39,108 +39,42 @@ pub(super) fn node(json: &[u8], limits: &Limits) -> Option<(Node, usize)> {
     node.linktarget.extend_from_slice(text.optional_string(b",\"linktarget\":\"")?.as_bytes());
     text.skip(b",\"content\":")?;
     if text.skip(b"null").is_none() {
-        node.content = text.ids(limits.chunks as u64)?;
+        node.content = ids(&mut text, limits.chunks as u64)?;
     }
     if text.skip(b",\"subtree\":\"").is_some() {
         node.subtree = Some(text.id()?);
     }
     text.skip(b"}")?;
-    let taken = json.len() - text.rest.len();
+    let taken = json.len() - text.rest().len();
     (taken <= limits.node_bytes).then_some((node, taken))
 }
 
-/// What is still to be read.
-struct Text<'t> {
-    rest: &'t [u8],
+/// A time under this key, which must be there.
+fn time(text: &mut Text<'_>, key: &[u8]) -> Option<Timestamp> {
+    text.skip(key)?;
+    let text = text.string()?;
+    utc(text.as_bytes()).or_else(|| time::parse(text).ok())
 }
 
-impl<'t> Text<'t> {
-    fn skip(&mut self, literal: &[u8]) -> Option<()> {
-        self.rest = self.rest.strip_prefix(literal)?;
-        Some(())
+/// A list of at most so many ids.
+fn ids(text: &mut Text<'_>, most: u64) -> Option<Content> {
+    let mut content = Content::default();
+    text.skip(b"[")?;
+    if text.skip(b"]").is_some() {
+        return Some(content);
     }
-
-    /// Up to a quote, and the quote. Nothing in it may be escaped or would have to be.
-    fn string(&mut self) -> Option<&'t str> {
-        let end = self.rest.iter().position(|byte| matches!(byte, b'"' | b'\\' | 0..0x20))?;
-        let (text, rest) = self.rest.split_at(end);
-        self.rest = rest.strip_prefix(b"\"")?;
-        std::str::from_utf8(text).ok()
-    }
-
-    fn optional_string(&mut self, key: &[u8]) -> Option<&'t str> {
-        if self.skip(key).is_some() { self.string() } else { Some("") }
-    }
-
-    /// A number under this key, zero when the key is not there.
-    fn number(&mut self, key: &[u8]) -> Option<u64> {
-        if self.skip(key).is_none() {
-            return Some(0);
+    loop {
+        text.skip(b"\"")?;
+        content.push(text.id()?);
+        if content.len() > most {
+            return None;
         }
-        let (first, mut value) = (*self.rest.first()?, 0_u64);
-        let mut digits = 0;
-        while let Some(digit @ b'0'..=b'9') = self.rest.get(digits) {
-            value = value.checked_mul(10)?.checked_add(u64::from(digit - b'0'))?;
-            digits += 1;
-        }
-        self.rest = &self.rest[digits..];
-        // Zeros before a number are no JSON.
-        (digits == 1 || digits > 1 && first != b'0').then_some(value)
-    }
-
-    fn small(&mut self, key: &[u8]) -> Option<u32> {
-        self.number(key)?.try_into().ok()
-    }
-
-    /// A time under this key, which must be there.
-    fn time(&mut self, key: &[u8]) -> Option<Timestamp> {
-        self.skip(key)?;
-        let text = self.string()?;
-        utc(text.as_bytes()).or_else(|| time::parse(text).ok())
-    }
-
-    fn id(&mut self) -> Option<Id> {
-        let (digits, rest) = self.rest.split_first_chunk::<64>()?;
-        self.rest = rest.strip_prefix(b"\"")?;
-        let (mut id, mut all) = (Id::default(), 0);
-        for (byte, pair) in id.0.iter_mut().zip(digits.as_chunks::<2>().0) {
-            let (high, low) = (HEX[usize::from(pair[0])], HEX[usize::from(pair[1])]);
-            *byte = high << 4 | low & 0xf;
-            all |= high | low;
-        }
-        (all < 0x10).then_some(id)
-    }
-
-    fn ids(&mut self, most: u64) -> Option<Content> {
-        let mut content = Content::default();
-        self.skip(b"[")?;
-        if self.skip(b"]").is_some() {
+        if text.skip(b"]").is_some() {
             return Some(content);
         }
-        loop {
-            self.skip(b"\"")?;
-            content.push(self.id()?);
-            if content.len() > most {
-                return None;
-            }
-            if self.skip(b"]").is_some() {
-                return Some(content);
-            }
-            self.skip(b",")?;
-        }
+        text.skip(b",")?;
     }
 }
-
-/// The value of each lower-case hex digit; 0xff for everything else.
-const HEX: [u8; 256] = {
-    let mut values = [0xff; 256];
-    let mut value = 0;
-    while value < 16 {
-        values[b"0123456789abcdef"[value] as usize] = value as u8;
-        value += 1;
-    }
-    values
-};
 
 /// `2023-11-14T22:13:20.123456789Z`, with one to nine digits of a fraction or none, in any year that has four digits.
 fn utc(text: &[u8]) -> Option<Timestamp> {
@@ -194,6 +128,7 @@ mod tests {
 
     use super::super::{TreeBody, TreeBuilder, TreeReader};
     use super::*;
+    use crate::vault::Id;
     use crate::vault::tree::parse;
     use crate::vault::tree::scan::NodeScan;
 
