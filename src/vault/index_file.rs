@@ -80,13 +80,13 @@ impl TryFrom<PackIn> for Checked {
     type Error = PackError;
 
     fn try_from(raw: PackIn) -> Result<Self, PackError> {
-        let blobs = raw.blobs.into_iter().map(|blob| checked(raw.id, blob));
+        let blobs = raw.blobs.into_iter().map(|blob| checked(raw.id, &blob));
         Ok(Self(PackContents { id: raw.id, blobs: blobs.collect::<Result<_, _>>()? }))
     }
 }
 
 /// A blob that can be, in its pack.
-fn checked(pack: Id, blob: Blob) -> Result<(BlobKey, Located), PackError> {
+fn checked(pack: Id, blob: &Blob) -> Result<(BlobKey, Located), PackError> {
     let uncompressed = NonZeroU32::new(blob.uncompressed_length);
     plausible(blob.kind, blob.length, uncompressed)?;
     if blob.offset.checked_add(blob.length).is_none() {
@@ -133,7 +133,7 @@ fn decode_plain(json: &[u8]) -> Option<Vec<PackContents>> {
             let length = text.small(b",\"length\":")?;
             let uncompressed_length = text.small(b",\"uncompressed_length\":")?;
             text.skip(b"}")?;
-            blobs.push(checked(pack, Blob { id, kind, offset, length, uncompressed_length }).ok()?);
+            blobs.push(checked(pack, &Blob { id, kind, offset, length, uncompressed_length }).ok()?);
         }
         text.skip(b"]}")?;
         blobs.shrink_to_fit();

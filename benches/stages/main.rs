@@ -1,16 +1,22 @@
 //! What each stage of a backup and of a restore can do alone, on one thread: the limits that the pipelines are held
 //! against in docs/performance.md.
 //!
-//!     cargo bench --bench stages
+//!     cargo bench --bench stages [-- FOLDER]
 //!
-//! Text is text-like (it compresses about five to one), noise does not compress. Bytes are those that go in.
+//! Text is text-like (it compresses about five to one), noise does not compress. Bytes are those that go in. With a folder,
+//! the stages are gone through with its files instead (see `folder`).
+
+#![allow(clippy::print_stdout, clippy::disallowed_methods, missing_docs, reason = "it measures, and prints")]
+
+mod folder;
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::num::NonZeroU32;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use ctr::cipher::{KeyIvInit, StreamCipher};
 use divan::counter::{BytesCount, ItemsCount};
 use divan::{Bencher, black_box};
 use drctl::backup::chunk::Cutter;
@@ -25,7 +31,13 @@ const SIZES: [usize; 2] = [1 << 20, 16 << 10];
 const LEVEL: i32 = 3;
 
 fn main() {
-    divan::main();
+    match std::env::args_os().skip(1).map(PathBuf::from).find(|arg| arg.is_dir()) {
+        Some(path) => {
+            let key = key();
+            folder::measure(&path, &key, &mut sealer(&key));
+        }
+        None => divan::main(),
+    }
 }
 
 fn noise(len: usize) -> Vec<u8> {
@@ -122,6 +134,33 @@ fn seal(bencher: Bencher<'_, '_>, len: usize) {
     bencher.counter(BytesCount::new(len)).bench_local(|| {
         bytes.truncate(16 + len);
         key.seal_from(&mut bytes, 0)
+    });
+}
+
+/// zstd alone, with a context that is used again.
+#[divan::bench(args = SIZES)]
+fn compress(bencher: Bencher<'_, '_>, len: usize) {
+    let bytes = text(len);
+    let mut context = zstd::bulk::Compressor::new(LEVEL).expect("a level that zstd has");
+    bencher.counter(BytesCount::new(len)).bench_local(|| context.compress(black_box(&bytes)).map(|out| out.len()));
+}
+
+/// The way back.
+#[divan::bench(args = SIZES)]
+fn decompress(bencher: Bencher<'_, '_>, len: usize) {
+    let bytes = zstd::bulk::compress(&text(len), LEVEL).expect("text can be compressed");
+    let mut context = zstd::bulk::Decompressor::new().expect("a context");
+    bencher
+        .counter(BytesCount::new(len))
+        .bench_local(|| context.decompress(black_box(&bytes), len).map(|out| out.len()));
+}
+
+/// AES-256-CTR alone.
+#[divan::bench(args = SIZES)]
+fn aes(bencher: Bencher<'_, '_>, len: usize) {
+    let mut bytes = noise(len);
+    bencher.counter(BytesCount::new(len)).bench_local(|| {
+        ctr::Ctr128BE::<aes::Aes256>::new(&[7; 32].into(), &[9; 16].into()).apply_keystream(&mut bytes);
     });
 }
 
