@@ -4,4 +4,5 @@ mod commands;
 mod copies_and_drills;
 mod daemon;
 mod host;
+mod prunes;
 mod simulated;

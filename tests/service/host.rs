@@ -13,6 +13,7 @@ use drctl::service::secret::SharedKey;
 use drctl::service::{Service, Setup, Tick};
 use drctl::store::Store;
 use drctl::vault::key::{KdfCost, Secret};
+use drctl::vault::settings::Sharing;
 use drctl::vault::{CacheMode, InitOptions, Vault};
 use jiff::Timestamp;
 use tempfile::TempDir;
@@ -40,17 +41,27 @@ impl Host {
     /// is made first.
     pub(super) async fn at(start: &str, config: &str) -> Self {
         let clock = Arc::new(SetClock::at(start.parse().unwrap()));
-        Self::with(Hand::Set(clock.clone()), clock, config).await
+        Self::with(Hand::Set(clock.clone()), clock, config, Sharing::Shared).await
     }
 
     /// One whose clock goes on between two turns. `start` is in the future.
     pub(super) async fn on_a_calendar(start: &str, config: &str) -> Self {
-        let calendar = Arc::new(Calendar::over(machine_clock()));
-        calendar.turn_to(start.parse().unwrap());
-        Self::with(Hand::Calendar(calendar.clone()), calendar, config).await
+        Self::on_a_calendar_with(start, config, Sharing::Shared).await
     }
 
-    async fn with(hand: Hand, clock: Arc<dyn Clock>, config: &str) -> Self {
+    /// The same with vaults for drctl alone. Memory stamps packs with the machine's time, so in the future none is too young
+    /// to be condemned.
+    pub(super) async fn native(start: &str, config: &str) -> Self {
+        Self::on_a_calendar_with(start, config, Sharing::Native).await
+    }
+
+    async fn on_a_calendar_with(start: &str, config: &str, sharing: Sharing) -> Self {
+        let calendar = Arc::new(Calendar::over(machine_clock()));
+        calendar.turn_to(start.parse().unwrap());
+        Self::with(Hand::Calendar(calendar.clone()), calendar, config, sharing).await
+    }
+
+    async fn with(hand: Hand, clock: Arc<dyn Clock>, config: &str, sharing: Sharing) -> Self {
         let root = tempfile::tempdir().unwrap();
         std::fs::create_dir(root.path().join("source")).unwrap();
         std::fs::write(root.path().join("source/file"), "first").unwrap();
@@ -66,7 +77,7 @@ impl Host {
         let parsed = config::parse(Path::new("/drctl.toml"), &config).unwrap_or_else(|error| panic!("{error}"));
         for vault in parsed.vaults.values() {
             let store = Store::open(&vault.url, &Default::default()).await.unwrap();
-            let options = InitOptions { cost: KdfCost::Cheap, ..InitOptions::default() };
+            let options = InitOptions { cost: KdfCost::Cheap, sharing, ..InitOptions::default() };
             Vault::init(store, &Secret::new(b"password"), &options, &env).await.unwrap();
         }
         let service = Self::open(root.path(), &config, &env);
