@@ -1,3 +1,9 @@
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use jiff::{SignedDuration, Timestamp};
+
+use super::held::{LOST_AFTER, millis};
 use super::*;
 use crate::clock::{Clock, Env, Random, Seeded, SetClock};
 use crate::store::Store;
