@@ -47,20 +47,21 @@ async fn the_service_comes_back_for_what_it_condemned_once_its_grace_is_over() {
     assert_eq!(host.tick_at("2126-03-02T01:30:00Z").await.runs.len(), 1);
     let first = packs(&host).await;
     std::fs::write(host.path("source/file"), "second").unwrap();
-    let night = host.tick_at("2126-03-03T01:30:00Z").await;
+    // Some minutes late: the first snapshot was made a moment after 01:30, and has to be a day old.
+    let night = host.tick_at("2126-03-03T01:40:00Z").await;
     assert_eq!((steps(&night, "retention").len(), steps(&night, "prune").len()), (1, 1), "{:?}", night.steps);
     assert!(figure(&host, "condemned_bytes") > 0);
     let both = packs(&host).await;
     assert!(first.is_subset(&both), "condemned packs are still there");
 
-    for early in ["2126-03-03T01:40:00Z", "2126-03-03T07:29:00Z"] {
+    for early in ["2126-03-03T01:50:00Z", "2126-03-03T07:30:00Z"] {
         let tick = host.tick_at(early).await;
         assert_eq!((tick.runs.len(), tick.steps), (0, vec![]), "{early}");
         assert_eq!(packs(&host).await, both, "{early}");
     }
 
     // Nothing was dropped since.
-    let later = host.tick_at("2126-03-03T07:31:00Z").await;
+    let later = host.tick_at("2126-03-03T08:00:00Z").await;
     assert_eq!((later.runs.len(), steps(&later, "retention").len()), (0, 0), "{:?}", later.steps);
     let swept = steps(&later, "prune");
     assert_eq!(swept.iter().map(|step| step.status).collect::<Vec<_>>(), [Some(Status::Ok)], "{:?}", later.steps);
