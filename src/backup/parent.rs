@@ -34,22 +34,35 @@ fn same(a: &[String], b: &[String]) -> bool {
     a.len() == b.len() && sorted(a) == sorted(b)
 }
 
+/// What the parent snapshot has in a folder's place.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct FolderBefore {
+    /// Its tree.
+    pub(super) tree: Id,
+    /// Whether the folder's own node is the same, whatever its subtree.
+    pub(super) same: bool,
+}
+
 /// One folder of the parent, read in step with the walk: both are sorted by name.
 pub(super) struct Known {
     nodes: Option<TreeSource>,
     next: Option<Node>,
+    /// Entries read so far.
+    read: u64,
+    /// Whether these are all that there were, and each could be read.
+    whole: bool,
 }
 
 impl Known {
     /// A folder that the parent did not have.
     pub(super) fn nothing() -> Self {
-        Self { nodes: None, next: None }
+        Self { nodes: None, next: None, read: 0, whole: false }
     }
 
     /// The parent's folder with this tree. A tree that cannot be read costs only time: its files are read again.
     pub(super) fn open(run: &Run, tree: Id, path: &[u8]) -> Self {
         match run.handle.block_on(run.vault.open_tree(&run.index, &tree)) {
-            Ok(nodes) => Self { nodes: Some(nodes), next: None },
+            Ok(nodes) => Self { nodes: Some(nodes), next: None, read: 0, whole: true },
             Err(error) => {
                 note(run, path, &error);
                 Self::nothing()
@@ -63,8 +76,12 @@ impl Known {
             if self.next.is_none() {
                 self.next = match self.nodes.as_mut()?.next() {
                     None => None,
-                    Some(Ok(node)) => Some(node),
+                    Some(Ok(node)) => {
+                        self.read += 1;
+                        Some(node)
+                    }
                     Some(Err(error)) => {
+                        self.whole = false;
                         note(run, name, &error);
                         if !error.is_final() {
                             continue;
@@ -83,6 +100,15 @@ impl Known {
                 std::cmp::Ordering::Greater => return None,
             }
         }
+    }
+}
+
+impl Known {
+    /// How many entries the parent's folder has, once all names have been asked for. None when some were not asked for,
+    /// or could not be read.
+    pub(super) fn entries(&mut self) -> Option<u64> {
+        let ended = self.nodes.as_mut().is_none_or(|nodes| nodes.next().is_none());
+        (self.whole && self.next.is_none() && ended).then_some(self.read)
     }
 }
 

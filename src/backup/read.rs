@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use super::BackupError;
 use super::chunk::{MAX, MIN};
-use super::dir::Dir;
+use super::dir::{Dir, Done};
 use super::input::Input;
 use super::summary::add;
 use super::worker::{ChunkJob, Worker};
@@ -98,7 +98,7 @@ struct Whole {
 
 fn fail(worker: &mut Worker<'_>, job: &FileJob, error: &FileError) -> Result<(), BackupError> {
     worker.run.problems.push(&*worker.run.monitor, &job.path, chain(error));
-    job.dir.complete(worker, job.place, None)
+    job.dir.complete(worker, job.place, Done::Left)
 }
 
 /// The outer error ends the run, the inner one is the file's.
@@ -360,7 +360,7 @@ impl PartsState {
 fn complete(worker: &mut Worker<'_>, end: End, content: Content) -> Result<(), BackupError> {
     let End { mut node, dir, place } = end;
     node.content = content;
-    dir.complete(worker, place, Some(node))
+    dir.complete(worker, place, Done::Changed(node))
 }
 
 /// Reads a stream to its end and completes its place in the folder.

@@ -10,8 +10,8 @@
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
 use super::dir::Dir;
+use super::parent::FolderBefore;
 use crate::source::files::Folder;
-use crate::vault::Id;
 use crate::vault::tree::Node;
 
 /// Folders that wait, at most. Each holds the folder above it open.
@@ -24,8 +24,8 @@ pub(super) struct Job {
     pub(super) name: Vec<u8>,
     pub(super) path: Vec<u8>,
     pub(super) node: Node,
-    /// The tree that the parent snapshot has for it.
-    pub(super) before: Option<Id>,
+    /// What the parent snapshot has for it.
+    pub(super) before: Option<FolderBefore>,
     pub(super) dir: Arc<Dir>,
     /// Length of the path of the target that it belongs to.
     pub(super) anchor: usize,

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -58,6 +59,59 @@ async fn walkers_that_share_folders_make_the_tree_that_one_makes() {
                 let (new, old) = (done.summary.files_new, done.summary.files_unmodified);
                 let expected = if again { (0, first.summary.files_new) } else { (first.summary.files_new, 0) };
                 assert_eq!((new, old), expected);
+            }
+        }
+    }
+}
+
+/// A folder that is as the parent snapshot has it keeps its tree without being written down: what is changed in any place,
+/// of any kind, must still be seen, in folders of few and of many entries.
+#[tokio::test(flavor = "multi_thread")]
+async fn whatever_has_changed_beside_what_has_not_is_in_the_tree() {
+    type Change = fn(&Path);
+    let changes: [(&str, Change); 12] = [
+        ("nothing", |_| {}),
+        ("the last goes", |dir| fs::remove_file(dir.join("f19")).unwrap()),
+        ("the first goes", |dir| fs::remove_file(dir.join("f00")).unwrap()),
+        ("one comes at the end", |dir| fs::write(dir.join("z"), "new").unwrap()),
+        ("one comes in between", |dir| fs::write(dir.join("f05a"), "new").unwrap()),
+        ("one has another name", |dir| fs::rename(dir.join("f03"), dir.join("f03b")).unwrap()),
+        ("one has another mode", |dir| {
+            fs::set_permissions(dir.join("f07"), fs::Permissions::from_mode(0o600)).unwrap();
+        }),
+        ("a file is a folder", |dir| {
+            fs::remove_file(dir.join("f11")).unwrap();
+            fs::create_dir(dir.join("f11")).unwrap();
+        }),
+        ("a folder is empty", |dir| {
+            fs::remove_dir_all(dir.join("d")).unwrap();
+            fs::create_dir(dir.join("d")).unwrap();
+        }),
+        ("a folder goes", |dir| fs::remove_dir_all(dir.join("d")).unwrap()),
+        ("a link leads elsewhere", |dir| {
+            fs::remove_file(dir.join("link")).unwrap();
+            std::os::unix::fs::symlink("f12", dir.join("link")).unwrap();
+        }),
+        ("a folder has another mode", |dir| {
+            fs::set_permissions(dir.join("d/e"), fs::Permissions::from_mode(0o700)).unwrap();
+        }),
+    ];
+    for files in [5, 20] {
+        for threads in [Threads::Inline, Threads::Workers(2.try_into().unwrap())] {
+            for (what, change) in changes {
+                let source = tempfile::tempdir().unwrap();
+                let dir = source.path();
+                fs::create_dir_all(dir.join("d/e/below")).unwrap();
+                (0..files).for_each(|n| fs::write(dir.join(format!("d/e/{n}")), [n]).unwrap());
+                (0..20).for_each(|n| fs::write(dir.join(format!("f{n:02}")), [n]).unwrap());
+                std::os::unix::fs::symlink("f01", dir.join("link")).unwrap();
+                let vault = vault().await;
+                let (before, _) = tree(&vault, dir, ParentChoice::None, threads).await;
+                change(dir);
+                let (beside, _) = tree(&vault, dir, ParentChoice::Latest, threads).await;
+                let (alone, _) = tree(&vault, dir, ParentChoice::None, threads).await;
+                assert_eq!(beside, alone, "{what}");
+                assert_eq!(beside == before, what == "nothing", "{what}");
             }
         }
     }

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::dir::{self, Dir};
+use super::dir::{self, Closed, Dir};
 use super::parent::Known;
 use super::share::Share;
 use super::target::{Target, Targets};
@@ -94,6 +94,8 @@ struct Frame {
     known: Known,
     dir: Arc<Dir>,
     node: Node,
+    /// Whether the parent snapshot has this node, whatever its subtree.
+    same: bool,
     /// Length of this folder's path in `Walker::path`.
     path: usize,
     /// Length of the path of the target that this folder belongs to: where excludes are anchored.
@@ -184,7 +186,7 @@ impl<'r> Walker<'r> {
             Target::Stream(_) => return Err(BackupError::NoPaths),
         };
         let node = Node::new("/", NodeKind::Dir);
-        self.stack.push(Frame { folder, entries, known, dir: root.clone(), node, path: 0, anchor: 0 });
+        self.stack.push(Frame { folder, entries, known, dir: root.clone(), node, same: false, path: 0, anchor: 0 });
         Ok(root)
     }
 
@@ -232,7 +234,9 @@ impl<'r> Walker<'r> {
 
     fn leave(&mut self) -> Result<(), BackupError> {
         match self.stack.pop() {
-            Some(frame) => frame.dir.close(&mut self.worker, frame.node),
+            Some(Frame { dir, node, same, mut known, .. }) => {
+                dir.close(&mut self.worker, Closed { node, same, entries_before: known.entries() })
+            }
             None => Ok(()),
         }
     }

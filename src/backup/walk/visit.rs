@@ -7,8 +7,8 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use super::{Entries, Frame, Walker, entries};
-use crate::backup::dir::{self, Dir};
-use crate::backup::parent::Known;
+use crate::backup::dir::{self, Closed, Dir, Done};
+use crate::backup::parent::{FolderBefore, Known};
 use crate::backup::read::{self, FileJob};
 use crate::backup::share::Job;
 use crate::backup::summary::add;
@@ -16,7 +16,7 @@ use crate::backup::target::{Stream, Target};
 use crate::backup::{BackupError, Mounts};
 use crate::source::files::{FileError, Folder, Verdict, XattrMode, unchanged};
 use crate::vault::tree::{Content, Node, NodeKind};
-use crate::vault::{BlobKey, Id, chain};
+use crate::vault::{BlobKey, chain};
 
 impl Walker<'_> {
     pub(super) fn visit(&mut self, name: Vec<u8>, target: Target) -> Result<(), BackupError> {
@@ -61,7 +61,8 @@ impl Walker<'_> {
         self.attributes(name, &mut node, before);
         let dir = self.frame().dir.clone();
         let place = dir.reserve();
-        dir.complete(&mut self.worker, place, Some(node))
+        let done = if before == Some(&node) { Done::Same(node) } else { Done::Changed(node) };
+        dir.complete(&mut self.worker, place, done)
     }
 
     /// Extended attributes, without asking the file system where the change time proves that they are the parent's.
@@ -91,7 +92,8 @@ impl Walker<'_> {
             add(&run.counts.bytes_total, node.size);
             run.monitor.advance(1, node.size);
             let place = dir.reserve();
-            return dir.complete(&mut self.worker, place, Some(node));
+            let done = if *before == node { Done::Same(node) } else { Done::Changed(node) };
+            return dir.complete(&mut self.worker, place, done);
         }
         let known = match before {
             Some(before) if before.kind == NodeKind::File => read::Before::Other,
@@ -116,7 +118,7 @@ impl Walker<'_> {
         anchor: usize,
     ) -> Result<(), BackupError> {
         self.attributes(&name, &mut node, before);
-        let (dir, before) = self.place(before);
+        let (dir, before) = self.place(&node, before);
         let (above, path) = (self.frame().folder.clone(), self.path.clone());
         match self.share.offer(Job { above, name, path, node, before, dir, anchor }) {
             None => Ok(()),
@@ -124,13 +126,16 @@ impl Walker<'_> {
         }
     }
 
-    /// The next place in the folder on top, for a folder; and the tree that the parent snapshot has for that.
-    fn place(&mut self, before: Option<&Node>) -> (Arc<Dir>, Option<Id>) {
-        let tree = before.filter(|before| before.kind == NodeKind::Dir).and_then(|before| before.subtree);
+    /// The next place in the folder on top, for a folder; and what the parent snapshot has for that.
+    fn place(&mut self, node: &Node, before: Option<&Node>) -> (Arc<Dir>, Option<FolderBefore>) {
+        let before = before.filter(|before| before.kind == NodeKind::Dir).and_then(|before| {
+            let same = *before == Node { subtree: before.subtree, ..node.clone() };
+            before.subtree.map(|tree| FolderBefore { tree, same })
+        });
         let above = self.frame().dir.clone();
         let place = above.reserve();
-        let known = tree.map_or(dir::Before::New, dir::Before::Tree);
-        (Dir::new(Some((above, place)), &self.path, known, &self.temp), tree)
+        let known = before.map_or(dir::Before::New, |before| dir::Before::Tree(before.tree));
+        (Dir::new(Some((above, place)), &self.path, known, &self.temp), before)
     }
 
     /// Lists a folder and puts it on top of the stack.
@@ -151,22 +156,24 @@ impl Walker<'_> {
         &mut self,
         entered: Result<(Folder, Entries), FileError>,
         mut node: Node,
-        before: Option<Id>,
+        before: Option<FolderBefore>,
         dir: Arc<Dir>,
         anchor: usize,
     ) -> Result<(), BackupError> {
         match entered {
             Ok((folder, entries)) => {
-                let known = before.map_or_else(Known::nothing, |tree| Known::open(self.run, tree, &self.path));
+                let open = |before: FolderBefore| Known::open(self.run, before.tree, &self.path);
+                let known = before.map_or_else(Known::nothing, open);
+                let (folder, same) = (Arc::new(folder), before.is_some_and(|before| before.same));
                 let path = self.path.len();
-                self.stack.push(Frame { folder: Arc::new(folder), entries, known, dir, node, path, anchor });
+                self.stack.push(Frame { folder, entries, known, dir, node, same, path, anchor });
                 Ok(())
             }
             Err(error) => {
                 // The folder itself is kept, marked, so that what is below it is known to be missing.
                 self.problem(chain(&error));
                 node.error = Some("could not be listed".to_owned());
-                dir.close(&mut self.worker, node)
+                dir.close(&mut self.worker, Closed { node, same: false, entries_before: None })
             }
         }
     }
@@ -179,7 +186,7 @@ impl Walker<'_> {
         before: Option<&Node>,
         children: btree_map::BTreeMap<Vec<u8>, Target>,
     ) -> Result<(), BackupError> {
-        let (dir, before) = self.place(before);
+        let (dir, before) = self.place(&node, before);
         let anchor = self.path.len();
         self.entered(Ok((folder, Entries::Way(children.into_iter()))), node, before, dir, anchor)
     }
