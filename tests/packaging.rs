@@ -223,8 +223,9 @@ fn the_comparison_with_peers_measures_every_step_of_each_on_any_folder() {
     let call = call.args(["--only", "restic", "--drctl", env!("CARGO_BIN_EXE_drctl")]).arg(&source);
     let told = call.ok().text();
     assert!(told.contains("120 files") && told.contains("restic 0.18"), "{told}");
-    let steps = ["first backup", "nothing changed", "1% changed", "empty folder", "1% is damaged", "all data read"];
-    for row in steps.into_iter().chain(["most was forgotten", "memory"]) {
+    let steps =
+        ["first backup", "nothing changed", "1% changed", "empty folder", "damaged: all read", "damaged: by times"];
+    for row in steps.into_iter().chain(["all data read", "most was forgotten", "memory"]) {
         let line = told.lines().find(|line| line.contains(row)).unwrap_or_else(|| panic!("no {row} in {told}"));
         let figures: Vec<f64> = line.split_whitespace().filter_map(|word| word.parse().ok()).collect();
         let [ours, theirs, ratio] = figures[figures.len() - 3..] else { panic!("{line}") };
