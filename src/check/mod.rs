@@ -5,6 +5,7 @@
 //! their SHA-256, header and every blob are verified. What is damaged is located: the object, then the files and
 //! snapshots that it hits. Check changes nothing.
 
+mod found;
 pub mod hits;
 mod packs;
 pub mod reach;
@@ -15,6 +16,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
+use self::found::Found;
 use self::reach::Reached;
 use crate::monitor::{Cancel, Monitor};
 use crate::vault::index::Index;
@@ -365,75 +367,6 @@ fn needed_of(index: &Index, reached: &Reached, swept: &HashSet<Id>, missing: &Ha
         }
     }
     needed
-}
-
-/// Damage so far, and the blobs whose files are still to be located.
-#[derive(Debug, Default)]
-struct Found {
-    damage: BTreeMap<(Object, Id), Damage>,
-    packs: BadPacks,
-    /// Those of them of which all blobs may be damaged.
-    unknown: HashSet<Id>,
-    /// For each damaged blob, the objects whose damage it is.
-    blobs: std::collections::HashMap<BlobKey, Vec<(Object, Id)>>,
-}
-
-impl Found {
-    fn object(&mut self, object: Object, id: Id, why: String) {
-        let damage = Damage { object, id, why, files: Vec::new(), files_count: 0, snapshots: Vec::new() };
-        self.damage.entry((object, id)).or_insert(damage);
-    }
-
-    fn blob(&mut self, object: Object, key: BlobKey, why: String) {
-        self.object(object, key.id, why);
-        self.blobs.entry(key).or_default().push((object, key.id));
-    }
-
-    /// A damaged pack: all its blobs are, or only these.
-    fn pack(&mut self, id: Id, why: String, blobs: Option<HashSet<BlobKey>>, certainty: Certainty) {
-        self.object(Object::Pack, id, why.clone());
-        if blobs.is_none() {
-            self.unknown.insert(id);
-        }
-        self.packs.insert(id, BadPack { why, broken: blobs.unwrap_or_default(), certainty });
-    }
-
-    /// Takes over what earlier reading found of packs that are still named.
-    fn take_known(&mut self, known: &BadPacks, compared: &mut packs::Compared) {
-        for (id, bad) in known {
-            let is_this = |pack: &Id| pack == id;
-            let resized = compared.resized.iter().any(|(pack, _, _)| is_this(pack));
-            if compared.sound.remove(id) || resized || compared.missing.iter().any(is_this) {
-                compared.resized.retain(|(pack, _, _)| !is_this(pack));
-                compared.missing.retain(|pack| !is_this(pack));
-                self.pack(*id, bad.why.clone(), Some(bad.broken.clone()), bad.certainty);
-            }
-        }
-    }
-
-    /// Once all damaged packs are known: which blobs are damaged in every place where they lie.
-    fn judge_packs(&mut self, index: &Index) {
-        if !self.unknown.is_empty() {
-            for (key, at) in index.iter().filter(|(_, at)| self.unknown.contains(&at.pack)) {
-                if let Some(bad) = self.packs.get_mut(&at.pack) {
-                    bad.broken.insert(key);
-                }
-            }
-        }
-        for (id, bad) in &self.packs {
-            for key in &bad.broken {
-                // A blob that is whole in another pack is not lost.
-                let is_broken = |pack: &Id| self.packs.get(pack).is_some_and(|bad| bad.broken.contains(key));
-                if index.get_all(*key).iter().all(|at| is_broken(&at.pack)) {
-                    self.blobs.entry(*key).or_default().push((Object::Pack, *id));
-                }
-            }
-        }
-    }
-
-    fn into_damage(self) -> Vec<Damage> {
-        self.damage.into_values().collect()
-    }
 }
 
 /// A snapshot's root, for the walk that locates files.

@@ -46,7 +46,7 @@ pub(crate) struct Restore {
     /// Write over what is there and differs; only that is fetched
     #[arg(long)]
     pub(crate) overwrite: bool,
-    /// Take files whose size and modification time are the snapshot's to be whole: many times as fast as reading them
+    /// Take files whose size and modification time are the snapshot's to be whole, without reading them
     #[arg(long, requires = "overwrite")]
     pub(crate) trust_times: bool,
     /// Delete what the snapshot does not have
