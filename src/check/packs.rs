@@ -1,18 +1,20 @@
 //! Packs: whether those that the index names are there, and whether what is in them is what it was.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 
 use super::{Certainty, CheckError, ReadData};
 use crate::clock::Random;
 use crate::monitor::{Cancel, Monitor};
-use crate::vault::index::Index;
+use crate::vault::index::{Index, PackContents};
 use crate::vault::pack::{Opener, read_header};
-use crate::vault::{BlobKey, Id, Located, Vault, chain, off_thread};
+use crate::vault::{BlobKey, Id, Located, Vault, VaultError, chain, off_thread, ranges};
 
 /// Packs read and verified at the same time; each stands in memory whole. A disk answers at once: one that waits for each
 /// processor is enough.
@@ -128,16 +130,20 @@ pub(super) async fn read(
             if cancel.is_cancelled() {
                 return Err(CheckError::Cancelled);
             }
-            let damaged = match vault.load_pack_range(&id, 0..size).await {
-                Ok(bytes) => {
-                    let verify = move || verify(&vault, &index, id, &bytes, blobs);
-                    off_thread(verify).await
-                }
-                Err(error) => {
-                    let certainty = if error.is_damage() { Certainty::Damaged } else { Certainty::Unread };
-                    Some(Damaged { why: chain(&error), blobs: None, certainty })
+            let pack = Pack { id, size, blobs };
+            let damaged = if vault.store().is_near() {
+                let on = Handle::current();
+                off_thread(move || verify(&vault, &index, pack, Source::Near(&on))).await
+            } else {
+                match vault.load_pack_range(&id, 0..size).await {
+                    Ok(bytes) => off_thread(move || verify(&vault, &index, pack, Source::Whole(&bytes))).await,
+                    Err(error) => Err(error),
                 }
             };
+            let damaged = damaged.unwrap_or_else(|error| {
+                let certainty = if error.is_damage() { Certainty::Damaged } else { Certainty::Unread };
+                Some(Damaged { why: chain(&error), blobs: None, certainty })
+            });
             monitor.advance(1, size);
             Ok((id, size, damaged))
         }
@@ -154,55 +160,118 @@ pub(super) async fn read(
     Ok(read)
 }
 
-/// Verifies a whole pack: its header, and every blob in it, which must be the `blobs` that the index says.
+/// A pack to be verified.
+#[derive(Clone, Copy)]
+struct Pack {
+    id: Id,
+    size: u64,
+    /// How many the index says that it has.
+    blobs: u32,
+}
+
+/// Where a pack's bytes come from.
+#[derive(Clone, Copy)]
+enum Source<'s> {
+    /// From this machine, piece by piece: what was just read is still near the processor when it is opened.
+    Near(&'s Handle),
+    Whole(&'s Bytes),
+}
+
+impl Source<'_> {
+    /// What the pack says that it holds, or why that cannot be told.
+    fn header(self, vault: &Vault, pack: Pack) -> Result<Result<PackContents, String>, VaultError> {
+        match self {
+            Self::Near(on) => match on.block_on(vault.read_pack_header(&pack.id, pack.size)) {
+                Err(error) if !error.is_damage() => Err(error),
+                read => Ok(read.map_err(|error| chain(&error))),
+            },
+            Self::Whole(bytes) => Ok(read_header(vault.key(), pack.id, bytes).map_err(|error| chain(&error))),
+        }
+    }
+
+    /// These bytes of a pack, as far as it reaches.
+    fn range<'b>(
+        &'b self,
+        vault: &Vault,
+        pack: Pack,
+        range: Range<u64>,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<&'b [u8], VaultError> {
+        let range = range.start.min(pack.size)..range.end.min(pack.size);
+        match self {
+            Self::Near(on) => vault.read_pack_range(on, &pack.id, range, buffer),
+            Self::Whole(bytes) => {
+                let place = |at: u64| usize::try_from(at).unwrap_or(usize::MAX).min(bytes.len());
+                Ok(&bytes[place(range.start)..place(range.end)])
+            }
+        }
+    }
+
+    fn is_its_name(self, vault: &Vault, id: Id) -> Result<bool, VaultError> {
+        match self {
+            Self::Near(on) => match on.block_on(vault.prove_pack(&id)) {
+                Ok(()) => Ok(true),
+                Err(error) if error.is_damage() => Ok(false),
+                Err(error) => Err(error),
+            },
+            Self::Whole(bytes) => Ok(Id::of(bytes) == id),
+        }
+    }
+}
+
+/// Verifies a whole pack: its header, and every blob in it, which must be those that the index says. Fails when it cannot be
+/// read.
 ///
 /// Header and blobs fill the pack, so that each byte lies under a seal; it need not be hashed as well to find what was
 /// changed. That takes a third of the time, and is done where something is wrong.
-fn verify(vault: &Vault, index: &Index, id: Id, bytes: &Bytes, blobs: u32) -> Option<Damaged> {
+fn verify(vault: &Vault, index: &Index, pack: Pack, source: Source<'_>) -> Result<Option<Damaged>, VaultError> {
     let mut why = Vec::new();
-    let header = read_header(vault.key(), id, bytes);
-    let wanted = match header {
+    let mut wanted = match source.header(vault, pack)? {
         Ok(contents) => {
             let there = contents.blobs.iter().filter(|(key, at)| index.has_place(*key, *at)).count();
-            if there == blobs as usize {
+            if there == pack.blobs as usize {
                 contents.blobs
             } else {
-                let all = listed(index, id);
+                let all = listed(index, pack.id);
                 let absent = all.len().saturating_sub(there);
                 why.push(format!("{absent} blobs that the index names are not in its header"));
                 all
             }
         }
         Err(error) => {
-            why.push(format!("its header cannot be read: {}", chain(&error)));
-            listed(index, id)
+            why.push(format!("its header cannot be read: {error}"));
+            listed(index, pack.id)
         }
     };
+    wanted.sort_unstable_by_key(|(_, at)| at.offset);
     let mut broken = HashSet::new();
-    let mut opener = Opener::new(vault.key().clone());
-    for (key, located) in wanted {
-        let (start, len) = (located.offset as usize, located.length as usize);
-        let sealed = bytes.get(start..start.saturating_add(len));
-        let fault = match sealed.map(|sealed| opener.prove(&key.id, sealed, located.uncompressed)) {
-            Some(Ok(())) => continue,
-            Some(Err(error)) => format!("blob {} at {start}: {}", key.id.short(), chain(&error)),
-            None => format!("blob {} at {start} lies beyond its end", key.id.short()),
-        };
-        broken.insert(key);
-        why.push(fault);
-    }
-    if !why.is_empty() && Id::of(bytes) != id {
-        why.insert(0, "its bytes are not those that it is named for".to_owned());
+    let (mut opener, mut buffer) = (Opener::new(vault.key().clone()), Vec::new());
+    for group in ranges::coalesce_near(wanted, |(_, at)| *at) {
+        let bytes = source.range(vault, pack, group.start..group.end, &mut buffer)?;
+        for (key, located) in &group.items {
+            let sealed = group.sealed(bytes, located);
+            let (id, start) = (key.id.short(), located.offset);
+            let fault = match sealed.map(|sealed| opener.prove(&key.id, sealed, located.uncompressed)) {
+                Some(Ok(())) => continue,
+                Some(Err(error)) => format!("blob {id} at {start}: {}", chain(&error)),
+                None => format!("blob {id} at {start} lies beyond its end"),
+            };
+            broken.insert(*key);
+            why.push(fault);
+        }
     }
     if why.is_empty() {
-        return None;
+        return Ok(None);
+    }
+    if !source.is_its_name(vault, pack.id)? {
+        why.insert(0, "its bytes are not those that it is named for".to_owned());
     }
     let more = why.len().saturating_sub(4);
     why.truncate(4);
     if more > 0 {
         why.push(format!("and {more} more"));
     }
-    Some(Damaged { why: why.join("; "), blobs: Some(broken), certainty: Certainty::Damaged })
+    Ok(Some(Damaged { why: why.join("; "), blobs: Some(broken), certainty: Certainty::Damaged }))
 }
 
 /// What the index says is in a pack. Goes through all of it: for packs that are damaged.

@@ -39,10 +39,10 @@ impl Attributes {
     /// From what existed before, attributes that the node does not have are removed.
     pub(super) fn apply(&self, file: impl AsFd, node: &Node, existed: bool) -> Vec<String> {
         let file = file.as_fd();
-        let mut failed = self.apply_but_times(file, node, existed);
+        let there = stat(file, existed);
+        let mut failed = self.apply_to(file, node, there.as_ref());
         let times = times(node);
-        let is_set = || rustix::fs::fstat(file).is_ok_and(|stat| has_times(&stat, &times));
-        if !(existed && is_set()) {
+        if !there.is_some_and(|there| has_times(&there, &times)) {
             note(&mut failed, "its times cannot be set", rustix::fs::futimens(file, &times));
         }
         failed
@@ -50,10 +50,14 @@ impl Attributes {
 
     /// The same for a file that is not whole: with the times of the snapshot it would look as if it were.
     pub(super) fn apply_but_times(&self, file: BorrowedFd<'_>, node: &Node, existed: bool) -> Vec<String> {
+        self.apply_to(file, node, stat(file, existed).as_ref())
+    }
+
+    /// All but the times. What is as it should be is not set again: each of these calls is a change that the file system has
+    /// to write.
+    fn apply_to(&self, file: BorrowedFd<'_>, node: &Node, there: Option<&Stat>) -> Vec<String> {
         let mut failed = Vec::new();
-        // What is as it should be is not set again: each of these calls is a change that the file system has to write.
-        let there = if existed { rustix::fs::fstat(file).ok() } else { None };
-        if existed {
+        if there.is_some() {
             remove_others(file, node, &mut failed);
         }
         let (uid, gid) = (Uid::from_raw(node.uid), Gid::from_raw(node.gid));
@@ -168,6 +172,11 @@ impl Attributes {
         let shown = String::from_utf8_lossy(attribute);
         note(failed, &format!("its extended attribute {shown} cannot be set"), set);
     }
+}
+
+/// What is there; none where nothing was before.
+fn stat(file: BorrowedFd<'_>, existed: bool) -> Option<Stat> {
+    existed.then(|| rustix::fs::fstat(file).ok()).flatten()
 }
 
 /// Removes the attributes that the node does not have, but for those that the system sets on everything.

@@ -1,4 +1,4 @@
-//! Fetching a window's ranges and writing their pieces.
+//! Comparing pieces with what is there, fetching ranges, and writing their pieces.
 
 use std::fs::File;
 use std::io;
@@ -7,75 +7,45 @@ use std::os::unix::fs::FileExt;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, MutexGuard, PoisonError};
 
-use bytes::Bytes;
-use crossbeam_channel::Receiver;
-
 use super::job::Restore;
-use super::window::{Piece, State, Target, Window};
+use super::window::{Piece, State, Target};
 use super::{Mode, holes, place};
 use crate::vault::pack::Opener;
-use crate::vault::ranges::Group;
+use crate::vault::ranges::{self, Group};
 use crate::vault::{BlobKey, Id, chain};
 
-/// Drops the pieces that the files have already.
-pub(super) fn compare(restore: &Restore, window: &mut Window) {
-    let pieces = std::mem::take(&mut window.pieces);
-    let (compared, mut wanted): (Vec<_>, Vec<_>) = pieces.into_iter().partition(|piece| piece.compare);
-    let share = compared.len().div_ceil(restore.options.workers.max(1)).clamp(1, 256);
-    let (send, receive) = crossbeam_channel::unbounded();
-    compared.chunks(share).for_each(|share| send.send(share).expect("the receiver lives as long as this function"));
-    drop(send);
-    let files = &window.files;
-    let different = std::thread::scope(|scope| {
-        let threads: Vec<_> = (0..restore.options.workers.min(compared.len().div_ceil(share)))
-            .map(|_| {
-                let receive: Receiver<&[Piece]> = receive.clone();
-                scope.spawn(move || {
-                    let mut comparer = Comparer { restore, files, open: None, buffer: Vec::new() };
-                    receive.iter().flatten().filter(|piece| !comparer.equal(piece)).copied().collect::<Vec<_>>()
-                })
-            })
-            .collect();
-        let joined = threads.into_iter().map(|t| t.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
-        joined.flatten().collect::<Vec<_>>()
-    });
-    wanted.extend(different);
-    window.pieces = wanted;
-}
-
-/// Whether the file has this blob at this place.
+/// Whether the file has this blob at this place. The buffer grows to the longest blob.
 pub(super) fn holds(file: &File, id: Id, len: u64, at: u64, buffer: &mut Vec<u8>) -> bool {
     // A blob's length is capped where indexes are read.
-    buffer.resize(usize::try_from(len).unwrap_or(0), 0);
-    file.read_exact_at(buffer, at).is_ok() && Id::of(buffer) == id
+    let len = usize::try_from(len).unwrap_or(0);
+    if buffer.len() < len {
+        buffer.resize(len, 0);
+    }
+    let there = &mut buffer[..len];
+    file.read_exact_at(there, at).is_ok() && Id::of(there) == id
 }
 
-/// Compares pieces with what is there, with one file open at a time.
-struct Comparer<'r> {
-    restore: &'r Restore,
-    files: &'r [Arc<Target>],
-    open: Option<(usize, Option<File>)>,
-    buffer: Vec<u8>,
-}
-
-impl Comparer<'_> {
-    /// Whether the file has the piece at its place already; if so, it counts as done.
-    fn equal(&mut self, piece: &Piece) -> bool {
-        let (restore, target) = (self.restore, &self.files[piece.file]);
+/// Leaves the pieces that differ from what is there. Holds one file open at a time: those of one file follow each other.
+pub(super) fn compare(restore: &Restore, pieces: Vec<Piece>, buffer: &mut Vec<u8>) -> Vec<Piece> {
+    let mut open: Option<(Arc<Target>, Option<File>)> = None;
+    let mut equal = |piece: &Piece| {
+        let target = &piece.target;
         if restore.cancel.is_cancelled() {
             return false;
         }
-        if self.open.as_ref().is_none_or(|(number, _)| *number != piece.file) {
-            self.open = Some((piece.file, place::open_to_compare(&target.folder.open, &target.node.name).ok()));
+        if open.as_ref().is_none_or(|(opened, _)| !Arc::ptr_eq(opened, target)) {
+            let file = place::open_to_compare(&target.entry.folder.open, &target.entry.node.name).ok();
+            open = Some((target.clone(), file));
         }
-        let Some((_, Some(file))) = &self.open else { return false };
+        let Some((_, Some(file))) = &open else { return false };
         let len = piece.located.plain_len();
-        if !holds(file, piece.id, len, piece.at, &mut self.buffer) {
-            return false;
+        let equal = holds(file, piece.id, len, piece.at, buffer);
+        if equal {
+            kept(restore, target, file, 1, len);
         }
-        kept(restore, target, file, 1, len);
-        true
-    }
+        equal
+    };
+    pieces.into_iter().filter(|piece| !equal(piece)).collect()
 }
 
 /// So many pieces with so many bytes are in the file already.
@@ -86,50 +56,29 @@ pub(super) fn kept(restore: &Restore, target: &Target, file: &File, pieces: u64,
     state.kept += pieces;
     match restore.options.mode {
         Mode::Write => done(restore, target, state, pieces, Some(file)),
-        Mode::Rehearse if state.kept == target.node.content.len() => {
+        Mode::Rehearse if state.kept == target.entry.node.content.len() => {
             restore.files_unchanged.fetch_add(1, Ordering::Relaxed);
         }
         Mode::Rehearse => {}
     }
 }
 
-/// Writes all pieces of the window; what is lost is noted in the files' states.
-pub(super) fn window(restore: &Restore, window: &mut Window) {
-    let groups = window.groups();
-    if groups.is_empty() {
-        return;
-    }
-    let (send, receive) = crossbeam_channel::unbounded();
-    let workers = restore.options.workers.clamp(1, groups.len());
-    for group in groups {
-        send.send(group).expect("the receiver lives as long as this function");
-    }
-    drop(send);
-    let window = &*window;
-    std::thread::scope(|scope| {
-        for _ in 0..workers {
-            let receive: Receiver<Group<Piece>> = receive.clone();
-            scope.spawn(move || {
-                let mut opener = Opener::new(restore.vault.key().clone());
-                for group in receive {
-                    if restore.cancel.is_cancelled() {
-                        return;
-                    }
-                    fetch(restore, window, &group, &mut opener);
-                }
-            });
-        }
-    });
+/// The pieces as ranges to fetch, in order of pack and offset.
+pub(super) fn groups(is_near: bool, mut pieces: Vec<Piece>) -> Vec<Group<Piece>> {
+    pieces.sort_by_key(|piece| (piece.located.pack, piece.located.offset, piece.at));
+    let place = |piece: &Piece| piece.located;
+    if is_near { ranges::coalesce_near(pieces, place) } else { ranges::coalesce(pieces, place) }
 }
 
-fn fetch(restore: &Restore, window: &Window, group: &Group<Piece>, opener: &mut Opener) {
-    let fetched = restore.handle.block_on(restore.vault.load_pack_range(&group.pack, group.start..group.end));
-    let bytes = match fetched {
+/// Fetches a range and writes its pieces; what is lost is noted in the files' states.
+pub(super) fn fetch(restore: &Restore, group: &Group<Piece>, opener: &mut Opener, buffer: &mut Vec<u8>) {
+    let range = group.start..group.end;
+    let bytes = match restore.vault.read_pack_range(&restore.handle, &group.pack, range, buffer) {
         Ok(bytes) => bytes,
         Err(error) => {
             // The range failed as a whole; each blob may lie elsewhere too, or be readable alone.
             tracing::debug!(pack = %group.pack, error = %error, "range not fetched");
-            Bytes::new()
+            &[]
         }
     };
     restore.fetched.fetch_add(bytes.len() as u64, Ordering::Relaxed);
@@ -138,12 +87,12 @@ fn fetch(restore: &Restore, window: &Window, group: &Group<Piece>, opener: &mut 
         // One blob may be wanted at several places: it is opened once.
         let same = pieces.iter().take_while(|p| p.id == first.id && p.located == first.located).count();
         let (places, rest) = pieces.split_at(same);
-        let sealed = group.sealed(&bytes, &first.located);
+        let sealed = group.sealed(bytes, &first.located);
         match sealed.and_then(|sealed| opener.open(&first.id, sealed, first.located.uncompressed).ok()) {
-            Some(plain) => places.iter().for_each(|piece| write(restore, window, piece, plain)),
+            Some(plain) => places.iter().for_each(|piece| write(restore, piece, plain)),
             None => match elsewhere(restore, first) {
-                Ok(plain) => places.iter().for_each(|piece| write(restore, window, piece, &plain)),
-                Err(why) => places.iter().for_each(|piece| lose(restore, window, piece, &why)),
+                Ok(plain) => places.iter().for_each(|piece| write(restore, piece, &plain)),
+                Err(why) => places.iter().for_each(|piece| lose(restore, piece, &why)),
             },
         }
         pieces = rest;
@@ -158,8 +107,8 @@ fn elsewhere(restore: &Restore, piece: &Piece) -> Result<Vec<u8>, String> {
     loaded.map_err(|error| format!("{}: {}", place(), chain(&error)))
 }
 
-fn write(restore: &Restore, window: &Window, piece: &Piece, plain: &[u8]) {
-    let target = &window.files[piece.file];
+fn write(restore: &Restore, piece: &Piece, plain: &[u8]) {
+    let target = &*piece.target;
     let mut state = lock(target);
     if let Err(error) = write_at(restore, target, &mut state, piece.at, plain) {
         state.lost.get_or_insert_with(|| format!("cannot be written: {error}"));
@@ -170,10 +119,10 @@ fn write(restore: &Restore, window: &Window, piece: &Piece, plain: &[u8]) {
 }
 
 fn write_at(restore: &Restore, target: &Target, state: &mut State, at: u64, plain: &[u8]) -> io::Result<()> {
-    let (existed, file) = (state.exists, open(target, state)?);
-    if existed {
+    let file = open(target, state)?;
+    if target.exists {
         file.write_all_at(plain, at)?;
-    } else if holes::write_around(file, plain, at)? < target.size && target.node.content.len() == 1 {
+    } else if holes::write_around(file, plain, at)? < target.size && target.entry.node.content.len() == 1 {
         file.set_len(target.size)?;
     }
     restore.written.fetch_add(plain.len() as u64, Ordering::Relaxed);
@@ -183,13 +132,13 @@ fn write_at(restore: &Restore, target: &Target, state: &mut State, at: u64, plai
 /// The open file; made, at its full size, by whoever comes first.
 pub(super) fn open<'s>(target: &Target, state: &'s mut State) -> io::Result<&'s mut File> {
     if state.file.is_none() {
-        let (folder, name) = (&target.folder.open, &target.node.name);
-        let file = match state.exists {
+        let (folder, name) = (&target.entry.folder.open, &target.entry.node.name);
+        let file = match target.exists {
             true => place::open_file(folder, name).or_else(|_| place::replace_file(folder, name))?,
             false => place::make_file(folder, name)?,
         };
         // A new file of one piece gets its size by being written, unless the piece is a hole.
-        if state.exists || target.node.content.len() > 1 || state.missing == 0 {
+        if target.exists || target.entry.node.content.len() > 1 || state.missing == 0 {
             file.set_len(target.size)?;
         }
         state.file = Some(file);
@@ -197,8 +146,8 @@ pub(super) fn open<'s>(target: &Target, state: &'s mut State) -> io::Result<&'s 
     state.file.as_mut().ok_or_else(|| io::Error::other("the file was not opened"))
 }
 
-fn lose(restore: &Restore, window: &Window, piece: &Piece, why: &str) {
-    let target = &window.files[piece.file];
+fn lose(restore: &Restore, piece: &Piece, why: &str) {
+    let target = &*piece.target;
     let mut state = lock(target);
     state.lost.get_or_insert_with(|| why.to_owned());
     state.lost_pieces += 1;
@@ -226,15 +175,15 @@ pub(super) fn done(
 
 /// Gives the file its attributes and closes it. `compared` is the file as it was there before, if it has been open.
 pub(super) fn finish(restore: &Restore, target: &Target, state: &mut State, compared: Option<&File>) {
-    let path = || super::job::join(&target.folder.path, &target.node.name);
-    let existed = state.exists;
-    let kept = existed && state.kept == target.node.content.len();
+    let path = || super::job::join(&target.entry.folder.path, &target.entry.node.name);
+    let existed = target.exists;
+    let kept = existed && state.kept == target.entry.node.content.len();
     if kept {
         restore.files_unchanged.fetch_add(1, Ordering::Relaxed);
     }
     // What is whole as it is need not be open for writing. A file without pieces has not been opened yet.
     let empty = if kept && compared.is_none() {
-        place::open_to_compare(&target.folder.open, &target.node.name).ok()
+        place::open_to_compare(&target.entry.folder.open, &target.entry.node.name).ok()
     } else {
         None
     };
@@ -247,8 +196,8 @@ pub(super) fn finish(restore: &Restore, target: &Target, state: &mut State, comp
     match opened {
         Ok(file) => {
             let failed = match &lost {
-                None => restore.attributes.apply(file, &target.node, existed),
-                Some(_) => restore.attributes.apply_but_times(file.as_fd(), &target.node, existed),
+                None => restore.attributes.apply(file, &target.entry.node, existed),
+                Some(_) => restore.attributes.apply_but_times(file.as_fd(), &target.entry.node, existed),
             };
             failed.into_iter().for_each(|why| restore.problem(&path(), why));
         }
@@ -259,12 +208,12 @@ pub(super) fn finish(restore: &Restore, target: &Target, state: &mut State, comp
     state.file = None;
     if let Some(why) = lost {
         restore.files_lost.fetch_add(1, Ordering::Relaxed);
-        let pieces = target.node.content.len();
+        let pieces = target.entry.node.content.len();
         let how_much =
             if pieces > 1 { format!("{} of {pieces} parts lost: ", state.lost_pieces) } else { String::new() };
         restore.problem(&path(), format!("{how_much}{why}"));
     }
-    if let Some(error) = &target.node.error {
+    if let Some(error) = &target.entry.node.error {
         restore.problem(&path(), format!("restored as the backup has it, which says: {error}"));
     }
     restore.monitor.advance(1, 0);
@@ -272,4 +221,31 @@ pub(super) fn finish(restore: &Restore, target: &Target, state: &mut State, comp
 
 pub(super) fn lock(target: &Target) -> MutexGuard<'_, State> {
     target.state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::super::window::{Entry, Folder};
+    use super::*;
+    use crate::vault::Located;
+    use crate::vault::tree::{Node, NodeKind};
+
+    #[test]
+    fn pieces_are_taken_in_order_of_pack_and_offset() {
+        let open = place::open_target(std::path::Path::new("/")).unwrap();
+        let folder = Arc::new(Folder { open, path: b"/".to_vec() });
+        let node = Node::new(b"file".to_vec(), NodeKind::File);
+        let (entry, state) = (Arc::new(Entry { folder, node, fresh: true }), Mutex::new(State::default()));
+        let target = Arc::new(Target { entry, size: 0, exists: false, state });
+        let piece = |pack: u8, offset: u32, length: u32| {
+            let located = Located { pack: Id([pack; 32]), offset, length, uncompressed: None };
+            Piece { id: Id([offset as u8; 32]), located, target: target.clone(), at: 0 }
+        };
+        let pieces = vec![piece(2, 0, 10), piece(1, 100, 50), piece(1, 0, 100), piece(1, 100, 50)];
+        let shape: Vec<_> =
+            groups(false, pieces).iter().map(|g| (g.pack.0[0], g.start, g.end, g.items.len())).collect();
+        assert_eq!(shape, [(1, 0, 150, 3), (2, 0, 10, 1)]);
+    }
 }

@@ -1,38 +1,23 @@
-//! Finishing a window: its pieces, then hard links, then the attributes of folders that the walk has left.
+//! What comes after a window's files: hard links, then the attributes of folders that the walk has left.
 
 use std::io;
-use std::sync::atomic::Ordering;
 
 use rustix::fs::FileType;
 
-use super::holes::Hole;
 use super::job::{Restore, join};
-use super::window::{Folder, Window};
-use super::{Existing, fetch, holes, place, remove};
+use super::window::{Folder, Last};
+use super::{Existing, place, remove};
 use crate::vault::tree::Node;
 
-/// Finishes a window, or counts what would be written. Stops early when asked to.
-pub(super) fn window(restore: &Restore, mut window: Window) {
-    fetch::compare(restore, &mut window);
-    holes::compare(restore, &mut window);
-    if !restore.writes() {
-        let pieces: u64 = window.pieces.iter().map(|piece| piece.located.plain_len()).sum();
-        let bytes = pieces + window.holes.iter().map(Hole::bytes).sum::<u64>();
-        restore.written.fetch_add(bytes, Ordering::Relaxed);
-        return;
-    }
-    holes::make(restore, &mut window);
-    fetch::window(restore, &mut window);
-    if restore.cancel.is_cancelled() {
-        return;
-    }
-    for (folder, node, first) in window.links {
+/// Does what waited for the window's files, and those of the windows before.
+pub(super) fn last(restore: &Restore, last: Last) {
+    for (folder, node, first) in last.links {
         let path = join(&folder.path, &node.name);
         if let Err(error) = link(restore, &folder, &node, &first) {
             restore.lost(&path, node.kind, format!("not linked to its first name: {error}"));
         }
     }
-    for (folder, node) in window.left {
+    for (folder, node) in last.left {
         if let Some(node) = node {
             for why in restore.attributes.apply(&folder.open, &node, true) {
                 restore.problem(&folder.path, why);

@@ -16,7 +16,7 @@ use rustix::fs::{FallocateFlags, fallocate};
 use super::fetch::{done, kept, lock, open};
 use super::job::Restore;
 use super::place;
-use super::window::{Target, Window};
+use super::window::Target;
 use crate::source::files::data_after;
 use crate::vault::{ZEROS, is_zero};
 
@@ -27,10 +27,9 @@ const WORTH: usize = 32 << 10;
 const PAGE: usize = 4096;
 
 /// Chunks of zeros in a row.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub(super) struct Hole {
-    /// Into `Window::files`.
-    pub(super) file: usize,
+    pub(super) target: Arc<Target>,
     /// First byte in the file.
     pub(super) at: u64,
     pub(super) chunks: u64,
@@ -42,12 +41,12 @@ impl Hole {
     }
 }
 
-/// Drops the chunks that are zeros in the files already.
-pub(super) fn compare(restore: &Restore, window: &mut Window) {
+/// Leaves those that are not zeros in the files already.
+pub(super) fn compare(restore: &Restore, holes: Vec<Hole>) -> Vec<Hole> {
     let mut different = Vec::new();
-    for hole in std::mem::take(&mut window.holes) {
-        let target = &window.files[hole.file];
-        let Ok(file) = place::open_to_compare(&target.folder.open, &target.node.name) else {
+    for hole in holes {
+        let target = &hole.target;
+        let Ok(file) = place::open_to_compare(&target.entry.folder.open, &target.entry.node.name) else {
             different.push(hole);
             continue;
         };
@@ -55,18 +54,18 @@ pub(super) fn compare(restore: &Restore, window: &mut Window) {
         let equal = differing(&file, hole.at..hole.at + hole.bytes(), |at, more| {
             match different[before..].last_mut() {
                 Some(Hole { at: from, chunks, .. }) if *from + *chunks * CHUNK == at => *chunks += more,
-                Some(_) | None => different.push(Hole { at, chunks: more, ..hole }),
+                Some(_) | None => different.push(Hole { target: target.clone(), at, chunks: more }),
             }
             restore.cancel.is_cancelled()
         });
         if restore.cancel.is_cancelled() {
-            return;
+            break;
         }
         if equal > 0 {
             kept(restore, target, &file, equal, equal * CHUNK);
         }
     }
-    window.holes = different;
+    different
 }
 
 /// Whether the file has nothing but zeros there.
@@ -108,13 +107,13 @@ fn differing(file: &File, range: Range<u64>, mut differs: impl FnMut(u64, u64) -
     equal
 }
 
-/// Makes what is left of the window's holes.
-pub(super) fn make(restore: &Restore, window: &mut Window) {
-    for hole in std::mem::take(&mut window.holes) {
+/// Makes holes.
+pub(super) fn make(restore: &Restore, holes: &[Hole]) {
+    for hole in holes {
         if restore.cancel.is_cancelled() {
             return;
         }
-        let target: &Arc<Target> = &window.files[hole.file];
+        let target = &*hole.target;
         let mut state = lock(target);
         if let Err(error) = open(target, &mut state).and_then(|file| punch(restore, file, hole)) {
             state.lost.get_or_insert_with(|| format!("cannot be written: {error}"));
@@ -125,7 +124,7 @@ pub(super) fn make(restore: &Restore, window: &mut Window) {
     }
 }
 
-fn punch(restore: &Restore, file: &File, hole: Hole) -> io::Result<()> {
+fn punch(restore: &Restore, file: &File, hole: &Hole) -> io::Result<()> {
     let how = FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE;
     if fallocate(file, how, hole.at, hole.bytes()).is_err() {
         // Not every file system can.

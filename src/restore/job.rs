@@ -9,7 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::attributes::Attributes;
 use super::walk::Walk;
 use super::window::Folder;
-use super::{Existing, Mode, Options, RestoreError, Summary, place, remove, sync};
+use super::{Existing, Mode, Options, RestoreError, Summary, place, pool, remove, sync};
 use crate::monitor::{Cancel, Monitor, Problem};
 use crate::vault::index::Index;
 use crate::vault::tree::{Node, NodeKind};
@@ -99,10 +99,7 @@ impl Restore {
         self.monitor.stage("restore");
         let start = self.start(root)?;
         let target = self.target()?;
-        let walk = || {
-            let mut walk = Walk::new(&self);
-            walk.run(start, target).map(|()| walk.summary)
-        };
+        let walk = || pool::with(&self, |pool| Walk::run(&self, pool, start, target));
         let summary = match self.writes().then(|| self.open_target()).transpose()? {
             None => walk()?,
             Some(open) => sync::alongside(&self, open, walk)?,
@@ -112,7 +109,7 @@ impl Restore {
         let summary = Summary {
             files_unchanged: read(&self.files_unchanged),
             bytes_unchanged: read(&self.unchanged),
-            bytes_written: summary.bytes_written + read(&self.written),
+            bytes_written: read(&self.written),
             bytes_fetched: read(&self.fetched),
             files_lost: read(&self.files_lost),
             ..summary

@@ -9,13 +9,14 @@
 //! 0600; restoring again with [`Existing::Overwrite`] compares by content and writes only what differs.
 
 mod attributes;
+mod entry;
 mod error;
 mod fetch;
-mod files;
 mod finish;
 mod holes;
 mod job;
 mod place;
+mod pool;
 mod remove;
 mod select;
 mod sync;
@@ -179,3 +180,5 @@ pub async fn run(
 
 #[cfg(test)]
 pub(crate) mod tests;
+#[cfg(test)]
+mod window_tests;

@@ -1,29 +1,31 @@
-//! Walking a snapshot's tree: folders are made on the way in, files gathered into windows, attributes of folders
+//! Walking a snapshot's tree: folders are made on the way in, what is in them gathered into windows, attributes of folders
 //! applied once everything in them is there.
 
 use std::collections::HashMap;
+use std::collections::hash_map;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use crossbeam_channel::Sender;
 use rustix::fs::FileType;
 
-use super::finish::{self, clear};
+use super::finish::clear;
 use super::job::{Restore, Start, join};
+use super::pool::Pool;
 use super::select::Wanted;
-use super::window::{Folder, Window};
-use super::{Existing, Privileged, RestoreError, Summary, place, remove};
+use super::window::{Entry, Folder, PIECES, Window};
+use super::{Existing, RestoreError, Summary, entry, place, remove};
 use crate::vault::tree::{Node, NodeKind};
 use crate::vault::{Id, TreeSource, chain};
 
 /// A folder on the way.
-pub(super) struct Frame {
+struct Frame {
     nodes: TreeSource,
     tree: Id,
     /// In the snapshot.
-    pub(super) path: Vec<u8>,
+    path: Vec<u8>,
     /// Open, once something is written in it; none while only looking or not yet made.
     folder: Option<Arc<Folder>>,
     /// Made by this restore: nothing can be in its way.
@@ -35,53 +37,38 @@ pub(super) struct Frame {
     names: Option<Vec<Vec<u8>>>,
 }
 
+/// A file of more chunks is spread over windows.
+const LARGE: u64 = PIECES / 8;
+
 /// The walk through one snapshot.
-pub(super) struct Walk<'r> {
-    pub(super) restore: &'r Restore,
-    pub(super) window: Window,
-    /// Finishes windows while the next is gathered.
-    finisher: Option<Sender<Window>>,
-    pub(super) stack: Vec<Frame>,
+pub(super) struct Walk<'r, 'p> {
+    restore: &'r Restore,
+    pool: &'r mut Pool<'p>,
+    window: Window,
+    stack: Vec<Frame>,
     /// First names of files with several, by device and inode.
-    pub(super) links: HashMap<(u64, u64), Vec<Vec<u8>>>,
-    pub(super) summary: Summary,
+    links: HashMap<(u64, u64), Vec<Vec<u8>>>,
+    summary: Summary,
 }
 
-impl<'r> Walk<'r> {
-    pub(super) fn new(restore: &'r Restore) -> Self {
+impl<'r, 'p> Walk<'r, 'p> {
+    /// Walks from `start` and hands what is to be done to the pool. Returns what was counted on the way.
+    pub(super) fn run(
+        restore: &'r Restore,
+        pool: &'r mut Pool<'p>,
+        start: Start,
+        target: Option<Folder>,
+    ) -> Result<Summary, RestoreError> {
         let (window, summary) = (Window::default(), Summary::default());
-        Self { restore, window, finisher: None, stack: Vec::new(), links: HashMap::new(), summary }
-    }
-
-    /// Walks and has every window finished: by another thread, while this one gathers the next, unless one thing is to
-    /// happen after another.
-    pub(super) fn run(&mut self, start: Start, target: Option<Folder>) -> Result<(), RestoreError> {
-        let restore = self.restore;
-        if restore.options.workers < 2 {
-            return self.walk(start, target);
-        }
-        std::thread::scope(|scope| {
-            let (send, receive) = crossbeam_channel::bounded(0);
-            let finisher = scope.spawn(move || receive.iter().for_each(|window| finish::window(restore, window)));
-            self.finisher = Some(send);
-            let walked = self.walk(start, target);
-            self.finisher = None;
-            finisher.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            walked
-        })
+        let mut walk = Self { restore, pool, window, stack: Vec::new(), links: HashMap::new(), summary };
+        walk.walk(start, target)?;
+        Ok(walk.summary)
     }
 
     fn walk(&mut self, start: Start, target: Option<Folder>) -> Result<(), RestoreError> {
         let target = target.map(Arc::new);
         if let Some(node) = start.file {
-            let folder = target.clone();
-            if let Some(folder) = &folder
-                && self.restore.writes()
-            {
-                self.entry_in(folder, node, false)?;
-            } else {
-                self.count(&node);
-            }
+            self.entry(target, node, false)?;
             return self.flush();
         }
         if let Some(tree) = start.tree {
@@ -113,8 +100,7 @@ impl<'r> Walk<'r> {
                 }
             }
         }
-        self.flush()?;
-        if self.restore.cancel.is_cancelled() { Err(RestoreError::Cancelled) } else { Ok(()) }
+        self.flush()
     }
 
     /// Whether what the snapshot does not have in this folder is deleted: only within the paths that were backed up
@@ -141,14 +127,14 @@ impl<'r> Walk<'r> {
             (Wanted::No, _) => Ok(()),
             (_, NodeKind::Dir) => self.enter(node, path, wanted),
             (Wanted::Below, _) => Ok(()),
-            (Wanted::Yes, _) => {
-                if !restore.writes() {
-                    return self.look(node);
-                }
-                let Some((folder, fresh)) = self.folder() else { return Ok(()) };
-                self.entry_in(&folder, node, fresh)?;
-                if self.window.is_full() { self.flush() } else { Ok(()) }
+            (Wanted::Yes, _) if !restore.writes() => {
+                let folder = self.frame().folder.clone();
+                self.entry(folder, node, false)
             }
+            (Wanted::Yes, _) => match self.folder() {
+                Some((folder, fresh)) => self.entry(Some(folder), node, fresh),
+                None => Ok(()),
+            },
         }
     }
 
@@ -215,7 +201,7 @@ impl<'r> Walk<'r> {
         }
         if self.restore.writes() {
             let node = frame.node.filter(|_| frame.fresh || frame.wanted == Wanted::Yes);
-            self.window.left.push((folder, node));
+            self.window.last.left.push((folder, node));
         }
         if self.window.is_full() { self.flush() } else { Ok(()) }
     }
@@ -252,109 +238,68 @@ impl<'r> Walk<'r> {
         self.restore.monitor.total(self.summary.files, self.summary.bytes);
     }
 
-    /// Counts what would be written, comparing with what is there.
-    fn look(&mut self, node: Node) -> Result<(), RestoreError> {
-        self.count(&node);
-        if node.kind != NodeKind::File {
-            return Ok(());
-        }
-        let there = self.frame().folder.clone();
-        let stat = there.as_ref().and_then(|folder| place::look(&folder.open, &node.name).ok().flatten());
-        let regular = stat.is_some_and(|stat| place::kind(&stat) == FileType::RegularFile);
-        let (Some(folder), true) = (there, regular) else {
-            self.summary.bytes_written += node.size;
-            return Ok(());
-        };
-        if let Some(stat) = stat.filter(|stat| self.is_trusted(&node, stat)) {
-            return self.keep(&folder, &node, &stat).map_err(|error| self.restore.target_failed(error));
-        }
-        self.pieces(&folder, node, true)?;
-        if self.window.is_full() { self.flush() } else { Ok(()) }
-    }
-
     fn look_into(&mut self, node: &Node) -> Option<Arc<Folder>> {
         let frame = self.frame();
         let (folder, path) = (frame.folder.clone()?, join(&frame.path, &node.name));
         place::open_dir(&folder.open, &node.name).ok().map(|open| Arc::new(Folder { open, path }))
     }
 
-    /// Restores one entry that is not a folder.
-    fn entry_in(&mut self, folder: &Arc<Folder>, node: Node, fresh: bool) -> Result<(), RestoreError> {
+    /// Gathers one entry that is not a folder. There is no folder where it would have to be made, but nothing is written.
+    fn entry(&mut self, folder: Option<Arc<Folder>>, node: Node, fresh: bool) -> Result<(), RestoreError> {
         self.count(&node);
-        let (path, kind) = (join(&folder.path, &node.name), node.kind);
-        match self.entry(folder, node, fresh, &path) {
-            Ok(None) => Ok(()),
-            Ok(Some((node, exists))) => self.pieces(folder, node, exists),
-            Err(error) => {
-                self.restore.lost(&path, kind, format!("not restored: {error}"));
-                Ok(())
+        let restore = self.restore;
+        let Some(folder) = folder else {
+            if node.kind == NodeKind::File {
+                restore.written.fetch_add(node.size, Ordering::Relaxed);
+            }
+            return Ok(());
+        };
+        if let Some(first) = self.linked(&folder, &node) {
+            self.window.last.links.push((folder, node, first));
+            return Ok(());
+        }
+        let large = node.content.len() > LARGE;
+        let entry = Entry { folder, node, fresh };
+        if !large {
+            self.window.entry(entry);
+        } else if let Some(wants) = entry::look(restore, &Arc::new(entry)) {
+            for want in wants.each() {
+                self.window.want(want);
+                if self.window.is_full() {
+                    let window = self.window.split();
+                    self.pool.hand_over(window)?;
+                }
+            }
+        }
+        if self.window.is_full() { self.flush() } else { Ok(()) }
+    }
+
+    /// For a file with several names: the first one's path when this is another, which is noted when this is the first.
+    fn linked(&mut self, folder: &Folder, node: &Node) -> Option<Vec<Vec<u8>>> {
+        let restore = self.restore;
+        if node.links < 2 || !restore.writes() || entry::is_left_out(restore, node) || node.kind == NodeKind::Socket {
+            return None;
+        }
+        let base = self.stack.first().map_or(0, |frame| if frame.path == b"/" { 0 } else { frame.path.len() });
+        let below = folder.path.get(base..).unwrap_or_default();
+        let mut path: Vec<Vec<u8>> =
+            below.split(|b| *b == b'/').filter(|p| !p.is_empty()).map(<[u8]>::to_vec).collect();
+        path.push(node.name.clone());
+        match self.links.entry((node.device_id, node.inode)) {
+            hash_map::Entry::Occupied(first) => Some(first.get().clone()),
+            hash_map::Entry::Vacant(vacant) => {
+                vacant.insert(path);
+                None
             }
         }
     }
 
-    /// Makes what needs no fetching; a file that does is given back, and whether it is there already.
-    fn entry(
-        &mut self,
-        folder: &Arc<Folder>,
-        node: Node,
-        fresh: bool,
-        path: &[u8],
-    ) -> io::Result<Option<(Node, bool)>> {
-        let restore = self.restore;
-        let there = if fresh { None } else { place::look(&folder.open, &node.name)? };
-        let kind = match node.kind {
-            NodeKind::File => return self.file(folder, node, there.as_ref()),
-            NodeKind::Symlink => FileType::Symlink,
-            NodeKind::Fifo => FileType::Fifo,
-            NodeKind::Dev => FileType::BlockDevice,
-            NodeKind::CharDev => FileType::CharacterDevice,
-            NodeKind::Socket | NodeKind::Dir => return Ok(None),
-        };
-        if matches!(node.kind, NodeKind::Dev | NodeKind::CharDev) && restore.options.privileged == Privileged::Leave {
-            restore.problem(path, "left out: device nodes are only restored with --privileged");
-            return Ok(None);
-        }
-        if let Some(first) = self.linked(folder, &node) {
-            self.window.links.push((folder.clone(), node, first));
-            return Ok(None);
-        }
-        if there.is_some() {
-            clear(restore, folder, &node.name)?;
-        }
-        if kind == FileType::Symlink {
-            place::make_symlink(&folder.open, &node.name, &node.linktarget)?;
-        } else {
-            place::make_node(&folder.open, &node.name, kind, node.device)?;
-        }
-        for why in restore.attributes.apply_at(&folder.open, &node) {
-            restore.problem(path, why);
-        }
-        restore.monitor.advance(1, 0);
-        Ok(None)
-    }
-
-    /// Has the window's pieces written, and begins another; links and folders wait for the last of them.
-    pub(super) fn fetch(&mut self) -> Result<(), RestoreError> {
-        let window = self.window.split();
-        self.hand_over(window)
-    }
-
-    /// Has the whole window finished.
+    /// Hands over all that was gathered.
     fn flush(&mut self) -> Result<(), RestoreError> {
         if self.window.is_empty() {
             return Ok(());
         }
-        let window = std::mem::take(&mut self.window);
-        self.hand_over(window)
-    }
-
-    /// To whoever finishes windows, which is this thread when there is no other.
-    fn hand_over(&mut self, window: Window) -> Result<(), RestoreError> {
-        match &self.finisher {
-            Some(finisher) => finisher.send(window).map_err(|_| RestoreError::Cancelled)?,
-            None => finish::window(self.restore, window),
-        }
-        if self.restore.cancel.is_cancelled() { Err(RestoreError::Cancelled) } else { Ok(()) }
+        self.pool.hand_over(std::mem::take(&mut self.window))
     }
 }
 

@@ -1,4 +1,4 @@
-//! A window: files whose blobs are fetched together, pack by pack.
+//! A window: entries that are looked at and fetched together.
 //!
 //! A window is bounded in bytes, blobs and open folders, which bounds memory and descriptors whatever the snapshot's
 //! size. A backup writes packs in the order of the walk, so a window's blobs lie in few packs.
@@ -9,16 +9,15 @@ use std::os::fd::OwnedFd;
 use std::sync::{Arc, Mutex};
 
 use super::holes::Hole;
-use crate::vault::ranges::{self, Group};
 use crate::vault::tree::Node;
 use crate::vault::{Id, Located};
 
 /// Bytes of files in a window; a larger file is spread over several.
 pub(super) const BYTES: u64 = 256 << 20;
-/// Pieces in a window. One is gathered while another is finished.
-pub(super) const PIECES: usize = 16_384;
-/// Folders that a window holds open.
-pub(super) const FOLDERS: usize = 300;
+/// Entries in a window, and pieces of them. One window is gathered while two others are worked on.
+pub(super) const PIECES: u64 = 8192;
+/// Folders that a window holds open: three windows leave some of the usual 1024 descriptors.
+pub(super) const FOLDERS: usize = 250;
 
 /// A folder of the target that is being filled.
 #[derive(Debug)]
@@ -31,10 +30,11 @@ pub(super) struct Folder {
 /// A regular file that is being written.
 #[derive(Debug)]
 pub(super) struct Target {
-    pub(super) folder: Arc<Folder>,
-    pub(super) node: Node,
+    pub(super) entry: Arc<Entry>,
     /// Bytes of all its pieces.
     pub(super) size: u64,
+    /// It was there before and is overwritten in place, where it differs.
+    pub(super) exists: bool,
     pub(super) state: Mutex<State>,
 }
 
@@ -42,8 +42,6 @@ pub(super) struct Target {
 #[derive(Debug, Default)]
 pub(super) struct State {
     pub(super) file: Option<File>,
-    /// The file was there before and is overwritten in place.
-    pub(super) exists: bool,
     /// Pieces still to come, in this window and later ones.
     pub(super) missing: u64,
     /// Pieces that the file had already.
@@ -54,82 +52,79 @@ pub(super) struct State {
 }
 
 /// A blob to be written at a place.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub(super) struct Piece {
     pub(super) id: Id,
     pub(super) located: Located,
-    /// Into `Window::files`.
-    pub(super) file: usize,
+    pub(super) target: Arc<Target>,
     /// First byte in the file.
     pub(super) at: u64,
-    /// Compare with what is in the file before fetching.
-    pub(super) compare: bool,
 }
 
-/// Files and pieces that are fetched together.
+/// An entry that is not a folder, on its way into the target.
+#[derive(Debug)]
+pub(super) struct Entry {
+    pub(super) folder: Arc<Folder>,
+    pub(super) node: Node,
+    /// The folder was made by this restore: nothing can be in the way.
+    pub(super) fresh: bool,
+}
+
+/// What is to be in a file but may not be yet.
+#[derive(Debug)]
+pub(super) enum Want {
+    Piece(Piece),
+    Hole(Hole),
+}
+
+/// Entries, and pieces of files too large for one window.
 #[derive(Debug, Default)]
 pub(super) struct Window {
-    pub(super) files: Vec<Arc<Target>>,
-    pub(super) pieces: Vec<Piece>,
-    /// Of files that are there already.
-    pub(super) holes: Vec<Hole>,
-    pub(super) bytes: u64,
+    pub(super) entries: Vec<Arc<Entry>>,
+    pub(super) wants: Vec<Want>,
+    pub(super) last: Last,
+    bytes: u64,
+    pieces: u64,
+    folders: HashSet<usize>,
+}
+
+/// What waits until all that was to be written, in this window and those before, is.
+#[derive(Debug, Default)]
+pub(super) struct Last {
     /// Hard links to be made once their files are there: folder, node, and the first name's path below the target.
     pub(super) links: Vec<(Arc<Folder>, Node, Vec<Vec<u8>>)>,
     /// Folders that the walk has left, with the attributes that they get after the files in them.
     pub(super) left: Vec<(Arc<Folder>, Option<Node>)>,
-    folders: HashSet<usize>,
 }
 
 impl Window {
-    /// Adds a file; its pieces follow.
-    pub(super) fn file(&mut self, target: Arc<Target>) -> usize {
-        self.folders.insert(Arc::as_ptr(&target.folder) as usize);
-        self.files.push(target);
-        self.files.len() - 1
+    pub(super) fn entry(&mut self, entry: Entry) {
+        self.bytes = self.bytes.saturating_add(entry.node.size);
+        self.pieces += entry.node.content.len().max(1);
+        self.folders.insert(Arc::as_ptr(&entry.folder) as usize);
+        self.entries.push(Arc::new(entry));
     }
 
-    /// Takes the files and their pieces out; links and folders stay for later.
+    pub(super) fn want(&mut self, want: Want) {
+        if let Want::Piece(piece) = &want {
+            self.bytes = self.bytes.saturating_add(piece.located.plain_len());
+        }
+        self.pieces += 1;
+        self.wants.push(want);
+    }
+
+    /// Takes out all but what waits for what is still to come.
     pub(super) fn split(&mut self) -> Self {
-        let later =
-            Self { links: std::mem::take(&mut self.links), left: std::mem::take(&mut self.left), ..Self::default() };
+        let later = Self { last: std::mem::take(&mut self.last), ..Self::default() };
         std::mem::replace(self, later)
     }
 
     pub(super) fn is_full(&self) -> bool {
-        self.bytes >= BYTES
-            || self.pieces.len() + self.holes.len() >= PIECES
-            || self.folders.len() + self.left.len() >= FOLDERS
+        self.bytes >= BYTES || self.pieces >= PIECES || self.folders.len() + self.last.left.len() >= FOLDERS
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.files.is_empty() && self.links.is_empty() && self.left.is_empty()
-    }
-
-    /// The pieces as ranges to fetch, in order of pack and offset.
-    pub(super) fn groups(&mut self) -> Vec<Group<Piece>> {
-        let mut pieces = std::mem::take(&mut self.pieces);
-        pieces.sort_unstable_by_key(|piece| (piece.located.pack, piece.located.offset, piece.file, piece.at));
-        ranges::coalesce(pieces, |piece| piece.located)
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn piece(pack: u8, offset: u32, length: u32) -> Piece {
-        let located = Located { pack: Id([pack; 32]), offset, length, uncompressed: None };
-        Piece { id: Id([offset as u8; 32]), located, file: 0, at: 0, compare: false }
-    }
-
-    #[test]
-    fn pieces_are_taken_in_order_of_pack_and_offset() {
-        let pieces = vec![piece(2, 0, 10), piece(1, 100, 50), piece(1, 0, 100), piece(1, 100, 50)];
-        let mut window = Window { pieces, ..Window::default() };
-        let groups = window.groups();
-        let shape: Vec<_> = groups.iter().map(|g| (g.pack.0[0], g.start, g.end, g.items.len())).collect();
-        assert_eq!(shape, [(1, 0, 150, 3), (2, 0, 10, 1)]);
-        assert!(window.pieces.is_empty());
+        let Self { entries, wants, last, .. } = self;
+        entries.is_empty() && wants.is_empty() && last.links.is_empty() && last.left.is_empty()
     }
 }

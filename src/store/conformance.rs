@@ -11,6 +11,7 @@ pub(super) async fn check(store: &Store) {
     objects_come_back(store).await;
     listings_are_complete_and_sorted(store).await;
     short_objects_are_errors(store).await;
+    ranges_come_into_a_buffer(store).await;
     creates_have_one_winner(store).await;
     updates_have_one_winner(store).await;
     keys_that_no_store_can_hold_are_refused(store).await;
@@ -59,6 +60,29 @@ async fn short_objects_are_errors(store: &Store) {
         assert_eq!(error.kind, StoreErrorKind::Truncated, "{range:?}: {error}");
     }
     store.delete("short").await.unwrap();
+}
+
+async fn ranges_come_into_a_buffer(store: &Store) {
+    let body: Vec<u8> = (0..50_000_u32).flat_map(u32::to_le_bytes).collect();
+    store.put("long", body.clone().into()).await.unwrap();
+    let (shared, on) = (store.clone(), Handle::current());
+    let read = move || {
+        let mut buffer = Vec::new();
+        for range in [7..100_000, 3..4, 0..200_000, 199_990..200_000] {
+            let wanted = &body[range.start as usize..range.end as usize];
+            assert!(shared.read_range(&on, "long", range, &mut buffer).unwrap() == wanted);
+        }
+        for (key, range, kind) in [
+            ("long", 199_999..200_001, StoreErrorKind::Truncated),
+            ("long", 0..u64::MAX, StoreErrorKind::Truncated),
+            ("none", 0..1, StoreErrorKind::NotFound),
+            ("a//b", 0..1, StoreErrorKind::Config),
+        ] {
+            assert_eq!(shared.read_range(&on, key, range, &mut buffer).unwrap_err().kind, kind, "{key}");
+        }
+    };
+    tokio::task::spawn_blocking(read).await.unwrap();
+    store.delete("long").await.unwrap();
 }
 
 async fn creates_have_one_winner(store: &Store) {

@@ -67,6 +67,16 @@ impl DurableLocal {
         self.blocking(sweep).await
     }
 
+    /// Reads a range on the calling thread.
+    pub(super) fn read_into<'b>(
+        &self,
+        location: &Path,
+        range: &Range<u64>,
+        buffer: &'b mut Vec<u8>,
+    ) -> io::Result<&'b [u8]> {
+        self.tree.read_into(location, range, buffer)
+    }
+
     /// Runs file work off the async threads.
     async fn blocking<T, F>(&self, work: F) -> Result<T>
     where

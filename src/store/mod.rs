@@ -33,6 +33,7 @@ use object_store::path::Path;
 use object_store::{
     Error as ObjectError, GetResult, ObjectMeta, ObjectStore, ObjectStoreExt, PutMode, PutPayload, UpdateVersion,
 };
+use tokio::runtime::Handle;
 
 pub use error::{Reaction, StoreError, StoreErrorKind};
 pub use options::{Credentials, OpenOptions};
@@ -59,6 +60,8 @@ struct Inner {
     meter: Arc<Meter>,
     /// The folder that `objects` ends in, where it does.
     local: Option<Arc<local::DurableLocal>>,
+    /// Whether its bytes may be read past `objects`: it is on this machine, and nothing counts or slows them.
+    reads_here: bool,
 }
 
 /// What a listing says of one object.
@@ -125,7 +128,8 @@ impl Store {
             Address::Memory { .. } => true,
             Address::S3(_) => false,
         };
-        Ok(Self { inner: Arc::new(Inner { objects, prefix, url: shown, local, lists_at_once, meter }) })
+        let reads_here = local.is_some() && lists_at_once && options.download_limit.is_none();
+        Ok(Self { inner: Arc::new(Inner { objects, prefix, url: shown, local, reads_here, lists_at_once, meter }) })
     }
 
     /// A store over `inner`, rooted at `prefix`; `url` is what messages call it.
@@ -139,6 +143,7 @@ impl Store {
                 prefix,
                 url: url.to_owned(),
                 local: None,
+                reads_here: false,
                 lists_at_once: false,
                 meter: Arc::default(),
             }),
@@ -196,6 +201,30 @@ impl Store {
                 }
             }
         }
+    }
+
+    /// As [`Store::get_range`], for a thread that may wait, into a buffer that serves again and again: it grows to the
+    /// longest range. A folder of this machine is read by the calling thread.
+    ///
+    /// Panics where it is called by a task of the runtime `on`.
+    pub fn read_range<'b>(
+        &self,
+        on: &Handle,
+        key: &str,
+        range: Range<u64>,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<&'b [u8], StoreError> {
+        if let Some(local) = &self.inner.local
+            && self.inner.reads_here
+        {
+            let length = local.read_into(&self.path("get", key)?, &range, buffer).map(<[u8]>::len);
+            // What went wrong is told by what is asked in the usual way.
+            if let Ok(length) = length {
+                return Ok(&buffer[..length]);
+            }
+        }
+        *buffer = on.block_on(self.get_range(key, range))?.into();
+        Ok(buffer)
     }
 
     /// Writes the object, over an older one if there is one. Durable when it returns; may be repeated.

@@ -7,6 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use bytes::Bytes;
+use tokio::runtime::Handle;
 
 use super::blob::{BlobKey, BlobType, Located};
 use super::cache::Cache;
@@ -18,7 +19,7 @@ use super::layout;
 use super::lock::LockGuard;
 use super::opening::off_thread;
 use super::pack::{self, FinishedPack, PackError, open_blob};
-use crate::store::StoreErrorKind;
+use crate::store::{StoreError, StoreErrorKind};
 
 /// Bytes at a pack's end that are fetched first: most headers are shorter.
 const HEADER_GUESS: u64 = 64 << 10;
@@ -56,10 +57,20 @@ impl Vault {
     /// Bytes of a pack, as stored. A pack that ends earlier is damaged.
     pub async fn load_pack_range(&self, pack: &Id, range: Range<u64>) -> Result<Bytes, VaultError> {
         let object = layout::pack(pack);
-        self.store().get_range(&object, range).await.map_err(|error| match error.kind {
-            StoreErrorKind::Truncated => VaultError::damaged(object, error),
-            _ => error.into(),
-        })
+        self.store().get_range(&object, range).await.map_err(|error| in_pack(object, error))
+    }
+
+    /// The same for a thread that may wait, with a buffer that serves again and again
+    /// ([`Store::read_range`](crate::store::Store::read_range)).
+    pub fn read_pack_range<'b>(
+        &self,
+        on: &Handle,
+        pack: &Id,
+        range: Range<u64>,
+        buffer: &'b mut Vec<u8>,
+    ) -> Result<&'b [u8], VaultError> {
+        let object = layout::pack(pack);
+        self.store().read_range(on, &object, range, buffer).map_err(|error| in_pack(object, error))
     }
 
     /// Reads a pack whole from the store and compares it with its name.
@@ -161,6 +172,13 @@ impl Vault {
 async fn keep(cache: &Arc<Cache>, id: Id, bytes: Bytes) {
     let cache = cache.clone();
     off_thread(move || cache.store_pack(&id, &bytes)).await;
+}
+
+fn in_pack(object: String, error: StoreError) -> VaultError {
+    match error.kind {
+        StoreErrorKind::Truncated => VaultError::damaged(object, error),
+        _ => error.into(),
+    }
 }
 
 fn range(at: &Located) -> Range<u64> {

@@ -7,6 +7,8 @@ use super::id::Id;
 
 /// Bytes fetched in one range, unless one blob is longer.
 const RANGE: u64 = 8 << 20;
+/// The same where asking costs nothing: what has just been read is still near the processor when it is opened.
+const NEAR: u64 = 1 << 20;
 /// Bytes between two wanted blobs that are fetched along rather than asked for apart.
 const GAP: u64 = 128 << 10;
 
@@ -33,6 +35,15 @@ impl<T> Group<T> {
 
 /// Groups what is sorted by pack and offset into ranges worth a request each; `place` says where a thing lies.
 pub fn coalesce<T>(sorted: Vec<T>, place: impl Fn(&T) -> Located) -> Vec<Group<T>> {
+    into_ranges(sorted, RANGE, place)
+}
+
+/// The same for a store that answers at once ([`Store::is_near`](crate::store::Store::is_near)).
+pub fn coalesce_near<T>(sorted: Vec<T>, place: impl Fn(&T) -> Located) -> Vec<Group<T>> {
+    into_ranges(sorted, NEAR, place)
+}
+
+fn into_ranges<T>(sorted: Vec<T>, range: u64, place: impl Fn(&T) -> Located) -> Vec<Group<T>> {
     let mut groups: Vec<Group<T>> = Vec::new();
     for item in sorted {
         let at = place(&item);
@@ -40,7 +51,7 @@ pub fn coalesce<T>(sorted: Vec<T>, place: impl Fn(&T) -> Located) -> Vec<Group<T
         let end = start + u64::from(at.length);
         match groups.last_mut() {
             Some(group)
-                if group.pack == at.pack && start <= group.end + GAP && end.max(group.end) - group.start <= RANGE =>
+                if group.pack == at.pack && start <= group.end + GAP && end.max(group.end) - group.start <= range =>
             {
                 group.end = group.end.max(end);
                 group.items.push(item);

@@ -1,7 +1,7 @@
 //! The files: how each is written, published, read, removed and listed, so that what returned is on the disk.
 
 use std::collections::HashSet;
-use std::fs::{File, OpenOptions};
+use std::fs::{File, Metadata, OpenOptions};
 use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
 use std::os::unix::fs::{DirBuilderExt, FileExt, MetadataExt, OpenOptionsExt};
@@ -144,19 +144,35 @@ impl Tree {
     }
 
     pub(super) fn read(&self, location: &Path, ranges: &[Range<u64>]) -> io::Result<Vec<Bytes>> {
-        let file = File::open(self.path(location))?;
-        let (file, meta) = refuse_folder((file.metadata().map(|meta| (file, meta)))?)?;
+        let (file, meta) = self.open_object(location)?;
         let read = |range: &Range<u64>| {
-            // Asked before anything is allocated: the range may come from a damaged index.
-            if range.start > range.end || range.end > meta.len() {
-                return Err(ErrorKind::UnexpectedEof.into());
-            }
-            let length = usize::try_from(range.end - range.start).map_err(|_| ErrorKind::FileTooLarge)?;
-            let mut body = buffer::zeroed(length);
+            let mut body = buffer::zeroed(length(range, &meta)?);
             file.read_exact_at(&mut body, range.start)?;
             Ok(Bytes::from(body))
         };
         ranges.iter().map(read).collect()
+    }
+
+    /// Reads into a buffer, which grows where it is too short.
+    pub(super) fn read_into<'b>(
+        &self,
+        location: &Path,
+        range: &Range<u64>,
+        buffer: &'b mut Vec<u8>,
+    ) -> io::Result<&'b [u8]> {
+        let (file, meta) = self.open_object(location)?;
+        let length = length(range, &meta)?;
+        if buffer.len() < length {
+            buffer.resize(length, 0);
+        }
+        let body = &mut buffer[..length];
+        file.read_exact_at(body, range.start)?;
+        Ok(body)
+    }
+
+    fn open_object(&self, location: &Path) -> io::Result<(File, Metadata)> {
+        let file = File::open(self.path(location))?;
+        refuse_folder((file.metadata().map(|meta| (file, meta)))?)
     }
 
     /// Unlinks a batch, then syncs each folder once. A missing file's folder is synced too: whoever removed it may have
@@ -267,7 +283,15 @@ fn rename_new(from: &FsPath, to: &FsPath) -> io::Result<()> {
     }
 }
 
-fn refuse_folder((file, meta): (File, std::fs::Metadata)) -> io::Result<(File, std::fs::Metadata)> {
+/// Bytes of a range of a file. Asked before anything is allocated: the range may come from a damaged index.
+fn length(range: &Range<u64>, meta: &Metadata) -> io::Result<usize> {
+    if range.start > range.end || range.end > meta.len() {
+        return Err(ErrorKind::UnexpectedEof.into());
+    }
+    usize::try_from(range.end - range.start).map_err(|_| ErrorKind::FileTooLarge.into())
+}
+
+fn refuse_folder((file, meta): (File, Metadata)) -> io::Result<(File, Metadata)> {
     if meta.is_file() { Ok((file, meta)) } else { Err(ErrorKind::NotFound.into()) }
 }
 
