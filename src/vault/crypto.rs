@@ -50,6 +50,8 @@ struct Keys {
     parts: Zeroizing<KeyParts>,
     encrypt: Aes256,
     nonce: Aes128,
+    /// Poly1305 under `r`, with nothing added to the sum: its powers are worked out once.
+    sum: Poly1305,
 }
 
 /// Bytes below a caller's frame that may hold round keys after a call: more than any of the functions here takes.
@@ -122,7 +124,10 @@ impl MasterKey {
         }
         let encrypt = Aes256::new((&parts.encrypt).into());
         let nonce = Aes128::new((&parts.mac_k).into());
-        Ok(Self(Box::new(Keys { parts: Zeroizing::new(parts.clone()), encrypt, nonce })))
+        let mut one_time = Zeroizing::new([0; 32]);
+        one_time[..16].copy_from_slice(&parts.mac_r);
+        let sum = Poly1305::new((&*one_time).into());
+        Ok(Self(Box::new(Keys { parts: Zeroizing::new(parts.clone()), encrypt, nonce, sum })))
     }
 
     /// The key that a key derivation gave: encrypt 32, k 16, r 16.
@@ -247,13 +252,11 @@ impl MasterKey {
     fn mac(&self, iv: &[u8; IV_LEN], text: &[u8]) -> [u8; MAC_LEN] {
         let mut pad = (*iv).into();
         self.0.nonce.encrypt_block(&mut pad);
-        let mut one_time = Zeroizing::new([0; 32]);
-        one_time[..16].copy_from_slice(&self.0.parts.mac_r);
-        one_time[16..].copy_from_slice(&pad);
-        let mut mac = Poly1305::new((&*one_time).into());
+        let mut sum = self.0.sum.clone();
         let (blocks, tail) = Block::slice_as_chunks(text);
-        mac.update(blocks);
-        mac.compute_unpadded(tail).into()
+        sum.update(blocks);
+        let sum = u128::from_le_bytes(sum.compute_unpadded(tail).into());
+        sum.wrapping_add(u128::from_le_bytes(pad.into())).to_le_bytes()
     }
 }
 
