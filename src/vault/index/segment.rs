@@ -262,7 +262,9 @@ impl Segment {
     }
 
     fn record(&self, kind: BlobType, number: usize) -> Option<Entry<u32>> {
-        let at = self.part(kind).start + number * RECORD;
+        let part = self.part(kind);
+        // What follows the last one is something else: a tree's record may bear the id of a data blob that is not here.
+        let at = (number < part.count).then(|| part.start + number * RECORD)?;
         let record = self.as_bytes().get(at..at + RECORD)?;
         Some(Entry {
             key: BlobKey { kind, id: layout::id_at(record, 0)? },

@@ -120,6 +120,15 @@ fn a_blob_in_two_packs_has_two_places() {
 }
 
 #[test]
+fn no_blob_has_the_position_of_another_types_blob() {
+    let tree = pack(1, [5]);
+    let index = Index::of_packs(std::slice::from_ref(&tree)).unwrap();
+    let id = tree.blobs[0].0.id;
+    assert_eq!(index.position(BlobKey::tree(id)), Some(0));
+    assert_eq!(index.position(BlobKey::data(id)), None, "what follows the data blobs is the tree");
+}
+
+#[test]
 fn a_blob_is_claimed_once() {
     let index = Index::of_packs(&[pack(1, [1])]).unwrap();
     assert!(!index.claim(key(1)), "stored before this run");
