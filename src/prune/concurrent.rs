@@ -15,8 +15,8 @@ use std::time::Duration;
 
 use jiff::SignedDuration;
 
-use super::decision::{Figures, PrunePlan, Refusal};
-use super::plan::{self, Beside};
+use super::decision::{Beside, Figures, PrunePlan, Refusal};
+use super::plan;
 use super::repack::{self, Others};
 use super::run::{Form, Mode, Options, Outcome, PruneError, clear_unfinished, mark, snapshots};
 use crate::monitor::{Cancel, Monitor, Silent};

@@ -1,4 +1,8 @@
-//! What prune can decide about a pack, and why; the sums it reports; the reasons for which it refuses.
+//! What prune is told beside the facts; what it can decide about a pack, and why; the sums it reports; the reasons for
+//! which it refuses.
+
+use std::collections::HashSet;
+use std::sync::Arc;
 
 use super::plan::Homes;
 use crate::units::ByteSize;
@@ -42,6 +46,27 @@ pub struct Limits {
     /// Bytes that may be fetched and stored again; any number when not given. What that leaves unused is for the next prune,
     /// which begins with the most wasteful packs again.
     pub max_repack: Option<ByteSize>,
+}
+
+/// What a prune has to know when others may work beside it.
+#[derive(Debug, Clone, Default)]
+pub struct Beside {
+    /// Condemned packs and their epochs, ascending by pack.
+    pub condemned: Arc<[(Id, u64)]>,
+    /// Those of epochs up to this one are deleted now.
+    pub boundary: u64,
+    /// Packs that are too young to be touched: who wrote them may be about to name them.
+    pub recent: HashSet<Id>,
+}
+
+impl Beside {
+    pub(super) fn epoch(&self, pack: &Id) -> Option<u64> {
+        self.condemned.binary_search_by_key(pack, |(id, _)| *id).ok().map(|at| self.condemned[at].1)
+    }
+
+    pub(super) fn is_condemned(&self, pack: &Id) -> bool {
+        self.epoch(pack).is_some()
+    }
 }
 
 /// Why a pack stays as it is.

@@ -8,16 +8,15 @@
 //! counts. A vault in which a used blob cannot be found whole is never pruned: the plan is refused and names what is
 //! missing, since deleting around damage can take away what a repair would need.
 //!
-//! It reads no pack and no clock. What it holds grows with the packs of the vault
-//! and with the blobs that lie in several of them, not with its blobs.
+//! It reads no pack and no clock. It goes through the index once. What it holds grows with the packs of the vault
+//! and with the needed blobs that have several places, not with its blobs.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
-use std::sync::Arc;
 
 use super::decision::{
-    DamagedPack, DeleteReason, Deleted, Figures, IndexChange, KeepReason, Kept, Limits, NAMED, PrunePlan, Refusal,
-    Repacked,
+    Beside, DamagedPack, DeleteReason, Deleted, Figures, IndexChange, KeepReason, Kept, Limits, NAMED, PrunePlan,
+    Refusal, Repacked,
 };
 use crate::units::ByteSize;
 
@@ -29,49 +28,28 @@ const HEADER_OVERHEAD: u64 = 36;
 const ENTRY: u64 = 37;
 const ENTRY_COMPRESSED: u64 = 41;
 
-/// The index, as prune walks it. Walked several times, so that no copy of it has to be held.
+/// The index, as prune walks it. Walked more than once, so that no copy of it has to be held.
 pub trait Entries {
-    /// All blobs of all packs, the places of one blob one after another: a blob that lies in several packs once for each,
-    /// but an entry that several index files repeat only once.
-    fn entries(&self) -> impl Iterator<Item = (BlobKey, Located)>;
+    /// Shows every blob once: all its places, an entry that several index files repeat only once, and its position, which
+    /// is the place of its mark.
+    fn for_each_blob(&self, see: impl FnMut(BlobKey, &[Located], Option<u64>));
 }
 
 /// What snapshots reach.
 pub trait Needed {
-    /// Whether any snapshot needs this blob, which is in the index.
-    fn needs(&self, key: &BlobKey) -> bool;
+    /// Whether any snapshot needs this blob, which is in the index at this position.
+    fn needs(&self, key: &BlobKey, position: Option<u64>) -> bool;
     /// The blobs that snapshots need and no index names.
     fn unindexed(&self) -> Vec<BlobKey>;
 }
 
-/// What a prune has to know when others may work beside it.
-#[derive(Debug, Clone, Default)]
-pub struct Beside {
-    /// Condemned packs and their epochs, ascending by pack.
-    pub condemned: Arc<[(Id, u64)]>,
-    /// Those of epochs up to this one are deleted now.
-    pub boundary: u64,
-    /// Packs that are too young to be touched: who wrote them may be about to name them.
-    pub recent: HashSet<Id>,
-}
-
-impl Beside {
-    fn epoch(&self, pack: &Id) -> Option<u64> {
-        self.condemned.binary_search_by_key(pack, |(id, _)| *id).ok().map(|at| self.condemned[at].1)
-    }
-
-    fn is_condemned(&self, pack: &Id) -> bool {
-        self.epoch(pack).is_some()
-    }
-}
-
 impl Entries for Index {
-    fn entries(&self) -> impl Iterator<Item = (BlobKey, Located)> {
-        self.iter()
+    fn for_each_blob(&self, see: impl FnMut(BlobKey, &[Located], Option<u64>)) {
+        self.for_each_blob(see);
     }
 }
 
-/// What the walks learn of one pack.
+/// What is learned of one pack.
 #[derive(Debug, Clone, Copy, Default)]
 struct Tally {
     /// The size that follows from the index.
@@ -120,7 +98,7 @@ pub fn prune(
         unindexed.truncate(NAMED);
         return Err(Refusal::NotIndexed { blobs: unindexed, count });
     }
-    let mut tallies = tally_sizes(index);
+    let Walked { mut tallies, several } = walk(index, needed);
     let mut figures = Figures::default();
     let (mut delete, mut sweep) = (Vec::new(), Vec::new());
     for &(pack, size) in listed {
@@ -149,9 +127,9 @@ pub fn prune(
             }
         }
     }
-    refuse_if_lost(index, &mut tallies, needed, beside)?;
-    let homes = choose_homes(index, &tallies, needed, beside);
-    tally_use(index, &mut tallies, needed, &homes);
+    refuse_if_lost(&mut tallies, &several, beside)?;
+    let homes = choose_homes(&tallies, &several, beside);
+    tally_use(&mut tallies, &several, &homes);
 
     let rewrite = choose_repacks(&tallies, limits, beside);
     let mut plan = PrunePlan {
@@ -232,14 +210,15 @@ impl PrunePlan {
     ) -> HashMap<Id, Vec<(BlobKey, Located)>> {
         let mut moving: HashMap<Id, Vec<(BlobKey, Located)>> =
             packs.iter().map(|repacked| (repacked.pack, Vec::new())).collect();
-        for (key, at) in index.entries() {
-            if let Some(blobs) = moving.get_mut(&at.pack)
-                && needed.needs(&key)
-                && is_home(&key, &at, &self.homes)
-            {
-                blobs.push((key, at));
+        for_each_needed(index, needed, |key, places| {
+            for at in places {
+                if (places.len() == 1 || is_home(&key, at, &self.homes))
+                    && let Some(blobs) = moving.get_mut(&at.pack)
+                {
+                    blobs.push((key, *at));
+                }
             }
-        }
+        });
         for blobs in moving.values_mut() {
             blobs.sort_unstable_by_key(|(_, at)| at.offset);
         }
@@ -247,15 +226,38 @@ impl PrunePlan {
     }
 }
 
-/// The packs the index names and the size each should have.
-fn tally_sizes(index: &(impl Entries + ?Sized)) -> BTreeMap<Id, Tally> {
-    let mut tallies: BTreeMap<Id, Tally> = BTreeMap::new();
-    for (_, at) in index.entries() {
-        let entry = if at.uncompressed.is_some() { ENTRY_COMPRESSED } else { ENTRY };
-        let tally = tallies.entry(at.pack).or_insert(Tally { implied: HEADER_OVERHEAD, ..Tally::default() });
-        tally.implied += u64::from(at.length) + entry;
-    }
-    tallies
+/// What one walk through the index learns.
+struct Walked {
+    /// The packs that the index names, and the size each should have. What is needed of them is counted as if every pack
+    /// were whole, and without `several`.
+    tallies: BTreeMap<Id, Tally>,
+    /// The needed blobs that have several places: which of them counts is known only at the end.
+    several: Vec<(BlobKey, Located)>,
+}
+
+fn walk(index: &(impl Entries + ?Sized), needed: &impl Needed) -> Walked {
+    // Looked up for every place: sorted once, at the end.
+    let mut tallies: HashMap<Id, Tally> = HashMap::new();
+    let mut several = Vec::new();
+    index.for_each_blob(|key, places, position| {
+        let is_needed = needed.needs(&key, position);
+        for at in places {
+            let (length, entry) =
+                (u64::from(at.length), if at.uncompressed.is_some() { ENTRY_COMPRESSED } else { ENTRY });
+            let tally = tallies.entry(at.pack).or_insert(Tally { implied: HEADER_OVERHEAD, ..Tally::default() });
+            tally.implied += length + entry;
+            if !is_needed {
+                tally.unused += length;
+            } else if places.len() == 1 {
+                tally.needed += length;
+                tally.used += length;
+                tally.used_blobs += 1;
+            } else {
+                several.push((key, *at));
+            }
+        }
+    });
+    Walked { tallies: tallies.into_iter().collect(), several }
 }
 
 /// Where each needed blob that has several usable copies counts.
@@ -267,43 +269,50 @@ pub(super) fn for_each_needed(
     needed: &impl Needed,
     mut see: impl FnMut(BlobKey, &[Located]),
 ) {
-    let mut places: Vec<Located> = Vec::new();
-    let mut entries = index.entries().filter(|(key, _)| needed.needs(key)).peekable();
-    while let Some((key, at)) = entries.next() {
-        places.clear();
-        places.push(at);
-        while let Some((_, at)) = entries.next_if(|(next, _)| *next == key) {
-            places.push(at);
+    index.for_each_blob(|key, places, position| {
+        if needed.needs(&key, position) {
+            see(key, places);
         }
-        see(key, &places);
-    }
+    });
 }
 
 fn is_usable(tallies: &BTreeMap<Id, Tally>, pack: &Id) -> bool {
     tallies.get(pack).is_some_and(Tally::usable)
 }
 
-/// Every needed blob must lie in a pack that looks whole. Counts on the way what each pack holds.
+/// The places of one blob after another.
+fn blobs(several: &[(BlobKey, Located)]) -> impl Iterator<Item = &[(BlobKey, Located)]> {
+    several.chunk_by(|(one, _), (other, _)| one == other)
+}
+
+/// Every needed blob must lie in a pack that looks whole. Counts on the way what each pack holds of those in `several`,
+/// and what no other one has.
 fn refuse_if_lost(
-    index: &(impl Entries + ?Sized),
     tallies: &mut BTreeMap<Id, Tally>,
-    needed: &impl Needed,
+    several: &[(BlobKey, Located)],
     beside: &Beside,
 ) -> Result<(), Refusal> {
     let mut damaged = BTreeSet::new();
-    for_each_needed(index, needed, |_, places| {
-        let usable = || places.iter().filter(|at| is_usable(tallies, &at.pack));
-        let (copies, staying) = (usable().count(), usable().filter(|at| !beside.is_condemned(&at.pack)).count());
-        for at in places {
+    let name = |pack: Id, tally: &Tally| DamagedPack { pack, expected: tally.implied, found: tally.found };
+    for (pack, tally) in tallies.iter_mut() {
+        if !tally.usable() && tally.used_blobs > 0 {
+            damaged.insert(name(*pack, tally));
+        }
+        tally.sole = if beside.is_condemned(pack) { 0 } else { tally.needed };
+    }
+    for places in blobs(several) {
+        let usable = || places.iter().filter(|(_, at)| is_usable(tallies, &at.pack));
+        let (copies, staying) = (usable().count(), usable().filter(|(_, at)| !beside.is_condemned(&at.pack)).count());
+        for (_, at) in places {
             let Some(tally) = tallies.get_mut(&at.pack) else { continue };
             if copies == 0 {
-                damaged.insert(DamagedPack { pack: at.pack, expected: tally.implied, found: tally.found });
+                damaged.insert(name(at.pack, tally));
             } else if tally.usable() {
                 tally.needed += u64::from(at.length);
                 tally.sole += if staying == 1 { u64::from(at.length) } else { 0 };
             }
         }
-    });
+    }
     if damaged.is_empty() {
         return Ok(());
     }
@@ -313,26 +322,16 @@ fn refuse_if_lost(
 
 /// Picks one copy of each needed blob: the one in the pack that has to stay most anyway, so that the others empty. One in a
 /// condemned pack only where there is no other.
-fn choose_homes(
-    index: &(impl Entries + ?Sized),
-    tallies: &BTreeMap<Id, Tally>,
-    needed: &impl Needed,
-    beside: &Beside,
-) -> Homes {
-    let mut homes = Homes::new();
-    for_each_needed(index, needed, |key, places| {
-        let rank = |at: &&Located| {
-            let weight = tallies.get(&at.pack).map(|tally| (tally.sole, tally.needed));
-            (beside.is_condemned(&at.pack), Reverse(weight), at.pack, at.offset)
-        };
-        let usable = || places.iter().filter(|at| is_usable(tallies, &at.pack));
-        if places.len() > 1
-            && let Some(home) = usable().min_by_key(rank)
-        {
-            homes.insert(key, (home.pack, home.offset));
-        }
-    });
-    homes
+fn choose_homes(tallies: &BTreeMap<Id, Tally>, several: &[(BlobKey, Located)], beside: &Beside) -> Homes {
+    let rank = |(_, at): &&(BlobKey, Located)| {
+        let weight = tallies.get(&at.pack).map(|tally| (tally.sole, tally.needed));
+        (beside.is_condemned(&at.pack), Reverse(weight), at.pack, at.offset)
+    };
+    let home = |places: &[(BlobKey, Located)]| {
+        let (key, home) = places.iter().filter(|(_, at)| is_usable(tallies, &at.pack)).min_by_key(rank)?;
+        Some((*key, (home.pack, home.offset)))
+    };
+    blobs(several).filter_map(home).collect()
 }
 
 /// Whether a place of a needed blob is the one that counts; in a pack that is not usable none is.
@@ -340,14 +339,12 @@ fn is_home(key: &BlobKey, at: &Located, homes: &Homes) -> bool {
     homes.get(key).is_none_or(|&(pack, offset)| (pack, offset) == (at.pack, at.offset))
 }
 
-/// Splits each pack's bytes into needed, duplicate and unused.
-fn tally_use(index: &(impl Entries + ?Sized), tallies: &mut BTreeMap<Id, Tally>, needed: &impl Needed, homes: &Homes) {
-    for (key, at) in index.entries() {
+/// Splits what packs hold of blobs with several places into what counts and what is there twice.
+fn tally_use(tallies: &mut BTreeMap<Id, Tally>, several: &[(BlobKey, Located)], homes: &Homes) {
+    for (key, at) in several {
         let Some(tally) = tallies.get_mut(&at.pack) else { continue };
         let length = u64::from(at.length);
-        if !needed.needs(&key) {
-            tally.unused += length;
-        } else if tally.usable() && is_home(&key, &at, homes) {
+        if tally.usable() && is_home(key, at, homes) {
             tally.used += length;
             tally.used_blobs += 1;
         } else {

@@ -40,10 +40,12 @@ fn store(packs: &[(u8, &[(u8, u32)])]) -> Store {
 }
 
 impl Entries for Store {
-    fn entries(&self) -> impl Iterator<Item = (BlobKey, Located)> {
+    fn for_each_blob(&self, mut see: impl FnMut(BlobKey, &[Located], Option<u64>)) {
         let mut sorted = self.index.clone();
         sorted.sort_unstable_by_key(|(key, at)| (*key, at.pack, at.offset));
-        sorted.into_iter()
+        for blob in sorted.chunk_by(|(one, _), (other, _)| one == other) {
+            see(blob[0].0, &blob.iter().map(|(_, at)| *at).collect::<Vec<_>>(), None);
+        }
     }
 }
 
@@ -54,7 +56,7 @@ struct Used<'a> {
 }
 
 impl Needed for Used<'_> {
-    fn needs(&self, key: &BlobKey) -> bool {
+    fn needs(&self, key: &BlobKey, _: Option<u64>) -> bool {
         self.used.contains(key)
     }
 

@@ -219,7 +219,7 @@ pub(super) struct Marks {
 impl Marks {
     /// Whether a blob is needed, be it in the index or not.
     pub(super) fn reaches(&self, key: &BlobKey) -> bool {
-        self.needs(key) || self.reached.missing.contains_key(key)
+        self.needs(key, self.index.position(*key)) || self.reached.missing.contains_key(key)
     }
 
     /// Where the blobs lie that are needed and that only condemned packs have, by pack. Nothing when one is in no index.
@@ -240,14 +240,14 @@ impl Marks {
 }
 
 impl Entries for Marks {
-    fn entries(&self) -> impl Iterator<Item = (BlobKey, Located)> {
-        self.index.iter()
+    fn for_each_blob(&self, see: impl FnMut(BlobKey, &[Located], Option<u64>)) {
+        self.index.for_each_blob(see);
     }
 }
 
 impl Needed for Marks {
-    fn needs(&self, key: &BlobKey) -> bool {
-        self.index.position(*key).is_some_and(|position| self.reached.has(position))
+    fn needs(&self, _: &BlobKey, position: Option<u64>) -> bool {
+        position.is_some_and(|position| self.reached.has(position))
     }
 
     fn unindexed(&self) -> Vec<BlobKey> {

@@ -31,6 +31,9 @@ use super::blob::{BlobKey, BlobType, Located};
 use super::condemned::{Condemned, epoch_of};
 use super::id::Id;
 
+/// What stands for the position of what this run added. No segment is so large.
+const UNNUMBERED: u64 = u64::MAX;
+
 /// Where every blob lies. A clone is another handle to the same index, and sees what is inserted through either.
 #[derive(Debug, Clone)]
 pub struct Index {
@@ -173,6 +176,27 @@ impl Index {
         self.places().map(|entry| (entry.key, entry.located()))
     }
 
+    /// Shows every blob once, in the order of [`Index::iter`]: all its places, each once, and its position if it has one.
+    /// For whoever asks for the marks of all blobs: looking for each position takes longer than going through all of them.
+    pub fn for_each_blob(&self, mut see: impl FnMut(BlobKey, &[Located], Option<u64>)) {
+        let mut numbered = self.numbered_places().peekable();
+        let mut places = Vec::new();
+        while let Some((first, mut position)) = numbered.next() {
+            places.clear();
+            places.push(first.located());
+            let mut last = first;
+            while let Some((next, another)) = numbered.next_if(|(next, _)| next.key == first.key) {
+                // The lowest is the blob's: the one in the first segment that has it.
+                position = position.min(another);
+                if next != last {
+                    places.push(next.located());
+                    last = next;
+                }
+            }
+            see(first.key, &places, (position != UNNUMBERED).then_some(position));
+        }
+    }
+
     /// Every pack, by id, with what the index implies about it.
     pub fn packs(&self) -> impl Iterator<Item = PackInfo> + '_ {
         let exact = self.packs_listed_apart();
@@ -200,6 +224,22 @@ impl Index {
         let added: Source<'_> = Box::new(self.overlay.places().into_iter());
         let settled = self.settled.all().into_iter().map(|segment| Box::new(settled::places(segment)) as Source<'_>);
         let loaded = self.segments.iter().map(|segment| Box::new(segment.places()) as Source<'_>);
+        Merged::of([added].into_iter().chain(settled).chain(loaded))
+    }
+
+    /// The same with the number of each among all that was loaded. What several segments list comes several times.
+    fn numbered_places(&self) -> impl Iterator<Item = (Entry<Id>, u64)> + '_ {
+        type Source<'a> = Box<dyn Iterator<Item = (Entry<Id>, u64)> + 'a>;
+        let unnumbered = |entry| (entry, UNNUMBERED);
+        let added: Source<'_> = Box::new(self.overlay.places().into_iter().map(unnumbered));
+        let settled = self.settled.all().into_iter();
+        let settled = settled.map(move |segment| Box::new(settled::places(segment).map(unnumbered)) as Source<'_>);
+        let mut before = 0;
+        let loaded = self.segments.iter().map(move |segment| {
+            let first = before;
+            before += segment.len();
+            Box::new(segment.numbered_places().map(move |(entry, number)| (entry, first + number))) as Source<'_>
+        });
         Merged::of([added].into_iter().chain(settled).chain(loaded))
     }
 

@@ -208,6 +208,11 @@ impl Segment {
         self.entries().filter_map(|entry| self.named(entry))
     }
 
+    /// The same, each with its number among all records.
+    pub(super) fn numbered_places(&self) -> impl Iterator<Item = (Entry<Id>, u64)> + '_ {
+        self.entries().zip(0..).filter_map(|(entry, number)| Some((self.named(entry)?, number)))
+    }
+
     /// The place with this number, from 0: data before trees.
     pub(super) fn place(&self, number: usize) -> Option<Entry<Id>> {
         let trees = number.checked_sub(self.parts.data.count);

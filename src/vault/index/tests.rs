@@ -129,6 +129,27 @@ fn no_blob_has_the_position_of_another_types_blob() {
 }
 
 #[test]
+fn a_blob_is_shown_once_with_all_its_places_and_the_position_that_it_was_loaded_with() {
+    let of = |numbers: &[u64]| Segment::build(&[], &[pack(numbers[0], numbers[1..].iter().copied())]).unwrap();
+    let index = Index::new(vec![of(&[1, 1, 2]), of(&[2, 2, 3]), of(&[1, 1, 2])]);
+    index.insert(&pack(3, [3, 4]));
+    index.insert(&pack(1, [1, 2]));
+    let mut shown = BTreeMap::new();
+    index.for_each_blob(|key, places, position| {
+        assert_eq!(places, index.get_all(key));
+        assert_eq!(shown.insert(key, (places.len(), position)), None, "once");
+    });
+    let position = |n| index.position(key(n));
+    assert_eq!(shown[&key(1)], (1, position(1)));
+    assert_eq!(shown[&key(2)], (2, position(2)));
+    assert_eq!(shown[&key(3)], (2, position(3)));
+    assert_eq!(shown[&key(4)], (1, None), "added since");
+    assert_eq!(shown.len(), 4);
+    let numbers: BTreeSet<Option<u64>> = (1..5).map(position).collect();
+    assert_eq!(numbers.len(), 4);
+}
+
+#[test]
 fn a_blob_is_claimed_once() {
     let index = Index::of_packs(&[pack(1, [1])]).unwrap();
     assert!(!index.claim(key(1)), "stored before this run");
@@ -247,6 +268,14 @@ proptest! {
             prop_assert_eq!(apart.contains(key(n)), merged.contains(key(n)));
         }
         prop_assert_eq!(apart.iter().collect::<Vec<_>>(), merged.iter().collect::<Vec<_>>());
+        for index in [&apart, &merged, &at_once] {
+            let mut shown = Vec::new();
+            index.for_each_blob(|key, places, position| {
+                assert_eq!((index.get_all(key), index.position(key)), (places.to_vec(), position));
+                shown.extend(places.iter().map(|at| (key, *at)));
+            });
+            prop_assert_eq!(shown, index.iter().collect::<Vec<_>>());
+        }
         prop_assert_eq!(apart.packs().collect::<Vec<_>>(), merged.packs().collect::<Vec<_>>());
         prop_assert_eq!(at_once.packs().collect::<Vec<_>>(), merged.packs().collect::<Vec<_>>());
     }
