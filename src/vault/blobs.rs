@@ -24,6 +24,9 @@ use crate::store::{StoreError, StoreErrorKind};
 /// Bytes at a pack's end that are fetched first: most headers are shorter.
 const HEADER_GUESS: u64 = 64 << 10;
 
+/// Removals of packs that go on side by side in a store that answers at once.
+const REMOVERS: usize = 4;
+
 impl Vault {
     /// Stores a pack. Durable when it returns; nobody finds its blobs before an index file names it.
     pub async fn put_pack(&self, pack: &FinishedPack) -> Result<(), VaultError> {
@@ -46,12 +49,22 @@ impl Vault {
         lock.check()
     }
 
-    async fn remove_packs_while(&self, ids: &[Id], may: impl Fn() -> bool + Send + 'static) -> Result<(), VaultError> {
+    async fn remove_packs_while(
+        &self,
+        ids: &[Id],
+        may: impl Fn() -> bool + Clone + Send + 'static,
+    ) -> Result<(), VaultError> {
         self.writable()?;
         if let Some(cache) = self.cache() {
             ids.iter().for_each(|id| cache.forget_pack(id));
         }
-        Ok(self.store().delete_while(ids.iter().map(layout::pack).collect(), may).await?)
+        // A file system takes its time for each, and does several at once; servers take many in one request.
+        let at_once = if self.store().is_near() { ids.len().div_ceil(REMOVERS) } else { ids.len() };
+        let parts = ids.chunks(at_once.max(1));
+        let removals =
+            parts.map(|part| self.store().delete_while(part.iter().map(layout::pack).collect(), may.clone()));
+        let removed = futures::future::join_all(removals).await;
+        Ok(removed.into_iter().collect::<Result<(), _>>()?)
     }
 
     /// Bytes of a pack, as stored. A pack that ends earlier is damaged.

@@ -69,7 +69,7 @@ impl LockGuard {
     }
 
     /// Says whether [`LockGuard::check`] would pass, for as long as anyone wants to know.
-    pub fn watch(&self) -> impl Fn() -> bool + Send + 'static {
+    pub fn watch(&self) -> impl Fn() -> bool + Clone + Send + 'static {
         let held = self.held.clone();
         move || held.check().is_ok()
     }
