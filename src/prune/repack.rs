@@ -1,8 +1,8 @@
 //! Moving needed blobs into new packs, each seal verified on the way.
 //!
-//! Several packs are fetched and verified at the same time; their blobs are put together by one task, in order. New packs
-//! are named by index files as soon as there are enough blobs for one: a crash leaves blobs that lie twice. Memory is
-//! bounded by what is in flight.
+//! Several ranges of packs are fetched and verified at the same time; their blobs are put together by one task, in order.
+//! New packs are named by index files as soon as there are enough blobs for one: a crash leaves blobs that lie twice.
+//! Memory is bounded by what is in flight.
 
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
@@ -22,8 +22,14 @@ use crate::vault::index_file::BLOBS_PER_FILE;
 use crate::vault::pack::{PackBuilder, Sealer};
 use crate::vault::{Ahead, BlobKey, BlobType, Id, Located, Vault, VaultError, chain, off_thread};
 
-/// Packs fetched and verified while blobs of another are added.
+/// Ranges of packs fetched and verified while blobs of another are added.
 const CONCURRENT: usize = 3;
+/// The same from a store that answers at once, where a range has at most so many bytes (or one blob): what is in the
+/// processor's cache when it was read is still there when it is verified and added, and little is held.
+const NEAR_CONCURRENT: usize = 6;
+const NEAR_RANGE: u32 = 1 << 20;
+/// Bytes between two wanted blobs that are fetched along rather than asked for apart.
+const GAP: u32 = 256 << 10;
 /// Bytes of finished packs on their way to the store. With larger ones than usual, one at a time goes on.
 const IN_FLIGHT: u32 = 64 << 20;
 /// Blobs of which it is known at the same time that they move.
@@ -33,6 +39,13 @@ const LEVEL: i32 = 3;
 
 /// A pack, its size for the monitor, and the blobs that are wanted of it, ascending by offset.
 type Wanted = (Id, u64, Vec<(BlobKey, Located)>);
+
+/// A range of a pack to fetch, and the blobs in it. With the last one of a pack, its size for the monitor.
+struct Range {
+    pack: Id,
+    blobs: Vec<(BlobKey, Located)>,
+    done: Option<u64>,
+}
 
 /// Bytes of a pack, and the blobs that are taken out of them.
 struct Run {
@@ -133,31 +146,47 @@ fn batches(packs: &[Repacked]) -> impl Iterator<Item = &[Repacked]> {
     })
 }
 
-/// Fetches these blobs, sorted by offset, and verifies each.
-async fn fetch(vault: Vault, pack: Id, blobs: Vec<(BlobKey, Located)>) -> Result<Vec<Run>, PruneError> {
-    /// Bytes between two wanted blobs that are fetched along rather than asked for apart.
-    const GAP: u32 = 256 << 10;
-    let near = |(_, a): &(BlobKey, Located), (_, b): &(BlobKey, Located)| {
-        b.offset <= a.offset.saturating_add(a.length).saturating_add(GAP)
-    };
-    let mut runs = Vec::new();
-    for blobs in blobs.chunk_by(near) {
-        let (first, last) = (blobs[0].1, blobs[blobs.len() - 1].1);
-        let (start, end) = (u64::from(first.offset), u64::from(last.offset) + u64::from(last.length));
-        let bytes = vault.load_pack_range(&pack, start..end).await?;
-        runs.push(Run { start, bytes, blobs: blobs.to_vec() });
+/// The ranges in which the wanted blobs of a pack lie: near enough to one another, and of at most so many bytes where
+/// there is more than one blob.
+fn ranges((pack, size, blobs): Wanted, most: u32) -> Vec<Range> {
+    let mut ranges: Vec<Range> = Vec::new();
+    let mut start = 0;
+    for (key, at) in blobs {
+        let end = at.offset.saturating_add(at.length);
+        let near =
+            |(_, last): &(BlobKey, Located)| at.offset <= last.offset.saturating_add(last.length).saturating_add(GAP);
+        match ranges.last_mut() {
+            Some(range) if end - start <= most && range.blobs.last().is_some_and(near) => range.blobs.push((key, at)),
+            _ => {
+                start = at.offset;
+                ranges.push(Range { pack, blobs: vec![(key, at)], done: None });
+            }
+        }
     }
+    match ranges.last_mut() {
+        Some(last) => last.done = Some(size),
+        None => ranges.push(Range { pack, blobs: Vec::new(), done: Some(size) }),
+    }
+    ranges
+}
+
+/// Fetches these blobs, sorted by offset, and verifies each.
+async fn fetch(vault: Vault, pack: Id, blobs: Vec<(BlobKey, Located)>) -> Result<Run, PruneError> {
+    let (Some((_, first)), Some((_, last))) = (blobs.first(), blobs.last()) else {
+        return Ok(Run { start: 0, bytes: Bytes::new(), blobs });
+    };
+    let (start, end) = (u64::from(first.offset), u64::from(last.offset) + u64::from(last.length));
+    let bytes = vault.load_pack_range(&pack, start..end).await?;
+    let run = Run { start, bytes, blobs };
     let key = vault.key().clone();
     // The seal proves that a blob is what was once stored, whatever that is; to open it would take several times as long.
     let verify = move || {
-        for run in &runs {
-            for (blob, at) in &run.blobs {
-                let damaged = |why: String| PruneError::DamagedBlob { blob: blob.id, pack, why };
-                let sealed = run.sealed(at).ok_or_else(|| damaged("it lies beyond the pack's end".to_owned()))?;
-                key.prove(sealed).map_err(|error| damaged(chain(&error)))?;
-            }
+        for (blob, at) in &run.blobs {
+            let damaged = |why: String| PruneError::DamagedBlob { blob: blob.id, pack, why };
+            let sealed = run.sealed(at).ok_or_else(|| damaged("it lies beyond the pack's end".to_owned()))?;
+            key.prove(sealed).map_err(|error| damaged(chain(&error)))?;
         }
-        Ok(runs)
+        Ok(run)
     };
     off_thread(verify).await
 }
@@ -203,36 +232,41 @@ impl Packer {
         cancel: &Cancel,
     ) -> Result<(), PruneError> {
         let vault = self.vault.clone();
-        let fetched = stream::iter(wanted).map(|(pack, size, blobs)| {
+        let (most, concurrent) = match vault.store().is_near() {
+            true => (NEAR_RANGE, NEAR_CONCURRENT),
+            false => (u32::MAX, CONCURRENT),
+        };
+        let ranges = wanted.into_iter().flat_map(move |wanted| ranges(wanted, most));
+        let fetched = stream::iter(ranges).map(|Range { pack, blobs, done }| {
             let (vault, cancel) = (vault.clone(), cancel.clone());
-            // Goes on while blobs of an earlier pack are added.
+            // Goes on while blobs of an earlier range are added.
             Ahead::begin(async move {
                 if cancel.is_cancelled() {
                     return Err(PruneError::Cancelled);
                 }
-                Ok((size, fetch(vault, pack, blobs).await?))
+                Ok((done, fetch(vault, pack, blobs).await?))
             })
         });
-        let mut fetched = std::pin::pin!(fetched.buffered(CONCURRENT));
-        while let Some((size, runs)) = fetched.try_next().await? {
-            self.add(runs).await?;
-            monitor.advance(1, size);
+        let mut fetched = std::pin::pin!(fetched.buffered(concurrent));
+        while let Some((done, run)) = fetched.try_next().await? {
+            self.add(run).await?;
+            if let Some(size) = done {
+                monitor.advance(1, size);
+            }
         }
         Ok(())
     }
 
-    async fn add(&mut self, runs: Vec<Run>) -> Result<(), PruneError> {
+    async fn add(&mut self, run: Run) -> Result<(), PruneError> {
         let (mut open, size) = (std::mem::take(&mut self.open), self.vault.pack_size());
         let fill = move || {
             let mut full = Vec::new();
-            for run in &runs {
-                for (key, at) in &run.blobs {
-                    let Some(sealed) = run.sealed(at) else { continue };
-                    let builder = open.entry(key.kind).or_insert_with(|| PackBuilder::to_fill(key.kind, size));
-                    builder.add_sealed(key.id, sealed, at.uncompressed).map_err(VaultError::seal)?;
-                    if builder.is_full(size) {
-                        full.extend(open.remove(&key.kind));
-                    }
+            for (key, at) in &run.blobs {
+                let Some(sealed) = run.sealed(at) else { continue };
+                let builder = open.entry(key.kind).or_insert_with(|| PackBuilder::to_fill(key.kind, size));
+                builder.add_sealed(key.id, sealed, at.uncompressed).map_err(VaultError::seal)?;
+                if builder.is_full(size) {
+                    full.extend(open.remove(&key.kind));
                 }
             }
             Ok::<_, VaultError>((open, full))
@@ -324,5 +358,26 @@ mod tests {
         assert_eq!(shape(&[]), Vec::<Vec<u64>>::new());
         assert_eq!(shape(&[KNOWN - 1, 1, 1]), [vec![KNOWN - 1, 1], vec![1]]);
         assert_eq!(shape(&[KNOWN + 1, KNOWN + 1, 5]), [vec![KNOWN + 1], vec![KNOWN + 1], vec![5]]);
+    }
+
+    #[test]
+    fn a_range_ends_where_a_gap_is_wide_or_it_would_be_too_long() {
+        let shape = |blobs: &[(u32, u32)], most| {
+            let at = |&(offset, length): &(u32, u32)| Located { pack: Id([7; 32]), offset, length, uncompressed: None };
+            let blobs = blobs.iter().map(|blob| (BlobKey::data(Id([1; 32])), at(blob))).collect();
+            let ranges = ranges((Id([7; 32]), 99, blobs), most);
+            let (last, others) = ranges.split_last().unwrap();
+            assert_eq!(last.done, Some(99), "a pack is done with its last range");
+            assert!(others.iter().all(|range| range.done.is_none()));
+            ranges.iter().map(|range| range.blobs.iter().map(|(_, at)| at.offset).collect()).collect::<Vec<Vec<u32>>>()
+        };
+        assert_eq!(shape(&[], 100), [[0; 0]], "a pack of which nothing moves is done as well");
+        assert_eq!(shape(&[(0, 40), (40, 60), (100, 40)], 100), [vec![0, 40], vec![100]]);
+        assert_eq!(shape(&[(0, 400), (400, 40), (500, 40)], 140), [vec![0], vec![400, 500]], "a blob is not cut");
+        assert_eq!(
+            shape(&[(0, 40), (GAP + 40, 40), (2 * GAP + 81, 40)], u32::MAX),
+            [vec![0, GAP + 40], vec![2 * GAP + 81]]
+        );
+        assert_eq!(shape(&[(u32::MAX - 9, 9), (u32::MAX, 40)], u32::MAX), [vec![u32::MAX - 9, u32::MAX]]);
     }
 }
