@@ -20,7 +20,7 @@ use crate::store::StoreErrorKind;
 use crate::vault::index::PackContents;
 use crate::vault::index_file::BLOBS_PER_FILE;
 use crate::vault::pack::{PackBuilder, Sealer};
-use crate::vault::{Ahead, BlobKey, BlobType, Id, Located, Vault, VaultError, chain, off_thread};
+use crate::vault::{Ahead, BlobKey, BlobType, Id, IndexFiles, Located, Vault, VaultError, chain, off_thread};
 
 /// Ranges of packs fetched and verified while blobs of another are added.
 const CONCURRENT: usize = 3;
@@ -61,6 +61,8 @@ pub(super) struct Moved {
     pub(super) indexes: HashSet<Id>,
     /// The store is full: not all was moved, and nothing of what should have moved may go.
     pub(super) no_room: bool,
+    /// The index files that there were before, if nobody else was at work: they are read while the last new one is written.
+    pub(super) old: Option<IndexFiles>,
 }
 
 /// Who may rely on packs that no index names yet.
@@ -83,8 +85,8 @@ pub(super) async fn repack<M: Needed + Entries>(
     cancel: &Cancel,
 ) -> Result<Moved, PruneError> {
     let mut packer = Packer::new(vault.clone());
-    let error = match fill(&mut packer, plan, marks, monitor, cancel).await {
-        Ok(()) => return Ok(Moved { packs_written: packer.written, indexes: packer.indexes, no_room: false }),
+    let error = match fill(&mut packer, plan, marks, others, monitor, cancel).await {
+        Ok(old) => return Ok(Moved { packs_written: packer.written, indexes: packer.indexes, no_room: false, old }),
         Err(error) => error,
     };
     let full = matches!(&error, PruneError::Vault(VaultError::Store(error)) if error.kind == StoreErrorKind::NoSpace);
@@ -93,16 +95,17 @@ pub(super) async fn repack<M: Needed + Entries>(
     }
     tracing::warn!(error = chain(&error), "the store is too full to rewrite packs");
     packer.give_up(others).await?;
-    Ok(Moved { packs_written: 0, indexes: packer.indexes, no_room: true })
+    Ok(Moved { packs_written: 0, indexes: packer.indexes, no_room: true, old: None })
 }
 
 async fn fill<M: Needed + Entries>(
     packer: &mut Packer,
     plan: &PrunePlan,
     marks: &M,
+    others: Others,
     monitor: &Arc<dyn Monitor>,
     cancel: &Cancel,
-) -> Result<(), PruneError> {
+) -> Result<Option<IndexFiles>, PruneError> {
     monitor.stage("repack");
     let packs = || plan.repack.iter().chain(&plan.rescue);
     monitor.total(packs().count() as u64, packs().map(|pack| pack.size.0).sum());
@@ -111,7 +114,12 @@ async fn fill<M: Needed + Entries>(
         let blobs_of = |pack: &Repacked| (pack.pack, pack.size.0, moving.remove(&pack.pack).unwrap_or_default());
         packer.take(batch.iter().map(blobs_of).collect(), monitor, cancel).await?;
     }
-    packer.finish().await
+    let old = match others {
+        Others::None => Some(packer.vault.index_files(&packer.indexes).await?),
+        Others::AtWork => None,
+    };
+    packer.finish().await?;
+    Ok(old)
 }
 
 /// Copies blobs, by the pack that they lie in, into packs that an index names before this returns. For a writer that

@@ -187,7 +187,10 @@ async fn run_locked(
         let there: Vec<Id> = deleted.collect();
         let gone: HashSet<Id> = there.iter().copied().chain(plan.forget.iter().copied()).collect();
         monitor.stage("index");
-        vault.rewrite_index(&gone, &moved.indexes, lock, &**monitor).await?;
+        match moved.old {
+            Some(files) => vault.rewrite_index_files(files, &gone, &moved.indexes, lock, &**monitor).await?,
+            None => vault.rewrite_index(&gone, &moved.indexes, lock, &**monitor).await?,
+        };
         monitor.stage("delete packs");
         monitor.total(there.len() as u64, 0);
         vault.remove_packs_under(lock, &there).await?;

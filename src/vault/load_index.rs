@@ -20,7 +20,7 @@ const CONCURRENT: usize = 16;
 /// on.
 const IN_FLIGHT: u32 = 32 << 20;
 /// The same for those that are decoded: their JSON and what comes of it take ten times as much.
-const DECODING: u32 = 6 << 20;
+pub(super) const DECODING: u32 = 6 << 20;
 
 /// How often the listing is read again when files in it were gone: a prune replaces them.
 const LISTINGS: usize = 4;

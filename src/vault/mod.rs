@@ -54,6 +54,7 @@ pub use open_tree::TreeSource;
 pub(crate) use opening::{Ahead, off_thread};
 pub use opening::{CacheMode, InitOptions, NewChunker, OpenOptions};
 pub use payloads::{Payload, Payloads};
+pub(crate) use rewrite_index::IndexFiles;
 pub use rewrite_index::Rewritten;
 pub use snapshots::Snapshots;
 pub use zeros::{ZERO_CHUNK, ZEROS, is_zero};

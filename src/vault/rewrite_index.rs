@@ -4,7 +4,7 @@
 //! removed once it is lost. Where it is a shared one, two may replace the same file: what each of them writes names what it
 //! keeps, so that at worst packs are named that are gone. They are condemned, and nobody relies on them.
 
-use std::collections::HashSet;
+use std::collections::{HashSet, VecDeque};
 
 use super::error::VaultError;
 use super::handle::Vault;
@@ -12,8 +12,47 @@ use super::id::Id;
 use super::index::PackContents;
 use super::index_file::{BLOBS_PER_FILE, IndexFile};
 use super::layout::FileType;
+use super::load_index::DECODING;
 use super::lock::LockGuard;
+use super::opening::Ahead;
 use crate::monitor::Monitor;
+
+/// Index files read ahead of the one that is looked at, at most.
+const AHEAD: usize = 4;
+
+type Loading = Ahead<Result<IndexFile, VaultError>>;
+
+/// All index files that there were at one time, each read while others are looked at. What is held of them is bounded: with
+/// larger ones than usual, one at a time is read.
+pub(crate) struct IndexFiles {
+    vault: Vault,
+    listed: std::iter::Peekable<std::vec::IntoIter<(Id, u64)>>,
+    ahead: VecDeque<(Id, u64, Loading)>,
+}
+
+impl IndexFiles {
+    fn read_ahead(&mut self) {
+        while self.ahead.len() < AHEAD {
+            let held: u64 = self.ahead.iter().map(|(_, size, _)| size).sum();
+            let fits = |(_, size): &(Id, u64)| held == 0 || held + size <= u64::from(DECODING);
+            let Some((id, size)) = self.listed.next_if(fits) else { return };
+            let vault = self.vault.clone();
+            let load = Ahead::begin(async move { vault.load_index_file(&id).await });
+            self.ahead.push_back((id, size, load));
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.listed.len() + self.ahead.len()
+    }
+
+    async fn next(&mut self) -> Option<(Id, Result<IndexFile, VaultError>)> {
+        let (id, _, load) = self.ahead.pop_front()?;
+        let loaded = load.await;
+        self.read_ahead();
+        Some((id, loaded))
+    }
+}
 
 /// What became of the index files.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
@@ -45,8 +84,18 @@ impl Vault {
         Ok(files)
     }
 
+    /// Lists the index files but for some, and begins to read them.
+    pub(crate) async fn index_files(&self, except: &HashSet<Id>) -> Result<IndexFiles, VaultError> {
+        let mut listed = self.list(FileType::Index).await?;
+        listed.retain(|(id, _)| !except.contains(id));
+        let listed = listed.into_iter().peekable();
+        let mut files = IndexFiles { vault: self.clone(), listed, ahead: VecDeque::new() };
+        files.read_ahead();
+        Ok(files)
+    }
+
     /// Replaces the index files that name packs which go. Those in `except` are left alone: they cannot be read, or are new.
-    /// One old file is in memory at a time.
+    /// A few old files are in memory at a time.
     ///
     /// So are those in which rustic keeps account of such a pack: its check takes the pack for lost otherwise. Its other
     /// marks in that file are dropped with it; what was marked is in no index, and goes now, or was taken into use again.
@@ -57,16 +106,28 @@ impl Vault {
         lock: &LockGuard,
         monitor: &dyn Monitor,
     ) -> Result<Rewritten, VaultError> {
-        let files = self.list(FileType::Index).await?;
+        let files = self.index_files(except).await?;
+        self.rewrite_index_files(files, gone, except, lock, monitor).await
+    }
+
+    /// The same, of index files that have been listed and of which some may have been read already.
+    pub(crate) async fn rewrite_index_files(
+        &self,
+        mut files: IndexFiles,
+        gone: &HashSet<Id>,
+        except: &HashSet<Id>,
+        lock: &LockGuard,
+        monitor: &dyn Monitor,
+    ) -> Result<Rewritten, VaultError> {
         monitor.total(files.len() as u64, 0);
         let mut rewritten = Rewritten::default();
         let (mut waiting, mut replaced) = (Vec::new(), Vec::new());
-        for (id, _) in files {
+        while let Some((id, loaded)) = files.next().await {
             monitor.advance(1, 0);
             if except.contains(&id) {
                 continue;
             }
-            let IndexFile { packs, marked } = match self.load_index_file(&id).await {
+            let IndexFile { packs, marked } = match loaded {
                 // Another prune has replaced it, by one that names what stays.
                 Err(error) if error.is_not_found() && !lock.is_exclusive() => continue,
                 loaded => loaded?,
