@@ -14,7 +14,7 @@ use crate::clock::Random;
 use crate::monitor::{Cancel, Monitor};
 use crate::vault::index::{Index, PackContents};
 use crate::vault::pack::{Opener, read_header};
-use crate::vault::{BlobKey, Id, Located, Vault, VaultError, chain, off_thread, ranges};
+use crate::vault::{BlobKey, Id, Located, Vault, VaultError, chain, has_threads, off_thread, ranges};
 
 /// Packs read and verified at the same time; each stands in memory whole. A disk answers at once: one that waits for each
 /// processor is enough.
@@ -131,7 +131,7 @@ pub(super) async fn read(
                 return Err(CheckError::Cancelled);
             }
             let pack = Pack { id, size, blobs };
-            let damaged = if vault.store().is_near() {
+            let damaged = if vault.store().is_near() && has_threads() {
                 let on = Handle::current();
                 off_thread(move || verify(&vault, &index, pack, Source::Near(&on))).await
             } else {

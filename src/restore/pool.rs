@@ -150,11 +150,12 @@ impl Pool<'_> {
         self.under_way.push_back(UnderWay { ended, _entries: window.entries.clone(), last: window.last });
         let shares = shares(window.entries);
         if shares.is_empty() {
-            self.shared.compare(flight);
+            self.shared.compare(&flight);
         } else {
             self.shared.begin(&flight, shares.into_iter().map(Work::Look).collect());
-            drop(flight);
         }
+        // From here on only the jobs keep it.
+        drop(flight);
         let most = if self.alone.is_some() { 0 } else { UNDER_WAY };
         while self.under_way.len() > most {
             self.end_first()?;
@@ -199,21 +200,21 @@ impl Shared<'_> {
     }
 
     /// All entries have been looked at.
-    fn compare(&self, flight: Arc<Flight>) {
-        let mut found = lock(&flight);
+    fn compare(&self, flight: &Arc<Flight>) {
+        let mut found = lock(flight);
         let (compared, new): (Vec<_>, Vec<_>) = found.pieces.drain(..).partition(|piece| piece.target.exists);
         found.pieces = new;
         drop(found);
         match shares(compared) {
             shares if shares.is_empty() => self.fetch(flight),
-            shares => self.begin(&flight, shares.into_iter().map(Work::Compare).collect()),
+            shares => self.begin(flight, shares.into_iter().map(Work::Compare).collect()),
         }
     }
 
     /// All that was there has been compared.
-    fn fetch(&self, flight: Arc<Flight>) {
+    fn fetch(&self, flight: &Arc<Flight>) {
         let restore = self.restore;
-        let Found { pieces, holes } = std::mem::take(&mut *lock(&flight));
+        let Found { pieces, holes } = std::mem::take(&mut *lock(flight));
         let holes = holes::compare(restore, holes);
         if !restore.writes() {
             let pieces: u64 = pieces.iter().map(|piece| piece.located.plain_len()).sum();
@@ -223,7 +224,7 @@ impl Shared<'_> {
         }
         holes::make(restore, &holes);
         let groups = fetch::groups(restore.vault.store().is_near(), pieces);
-        self.begin(&flight, groups.into_iter().map(Work::Fetch).collect());
+        self.begin(flight, groups.into_iter().map(Work::Fetch).collect());
     }
 }
 
@@ -243,7 +244,7 @@ impl<'r> Worker<'r> {
     fn run(&mut self, job: Job) -> Option<()> {
         let Job::Do(flight, work) = job else { return None };
         if self.shared.go_on().is_ok()
-            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work(flight, work)))
+            && let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.work(&flight, work)))
         {
             // Passed on at the end: whoever waits for this window must not wait for ever.
             self.shared.stopped.store(true, Ordering::Relaxed);
@@ -252,7 +253,7 @@ impl<'r> Worker<'r> {
         Some(())
     }
 
-    fn work(&mut self, flight: Arc<Flight>, work: Work) {
+    fn work(&mut self, flight: &Arc<Flight>, work: Work) {
         let restore = self.shared.restore;
         if self.buffer.len() > KEPT {
             self.buffer = Vec::new();
@@ -261,17 +262,17 @@ impl<'r> Worker<'r> {
             Work::Look(entries) => {
                 let wants = entries.into_iter().filter_map(|entry| entry::look(restore, &entry));
                 let wants: Vec<Want> = wants.flat_map(entry::Wants::each).collect();
-                let mut found = lock(&flight);
+                let mut found = lock(flight);
                 wants.into_iter().for_each(|want| found.add(want));
                 drop(found);
-                if is_last(&flight) {
+                if is_last(flight) {
                     self.shared.compare(flight);
                 }
             }
             Work::Compare(pieces) => {
                 let differ = fetch::compare(restore, pieces, &mut self.buffer);
-                lock(&flight).pieces.extend(differ);
-                if is_last(&flight) {
+                lock(flight).pieces.extend(differ);
+                if is_last(flight) {
                     self.shared.fetch(flight);
                 }
             }

@@ -51,7 +51,7 @@ pub use keys::KeyInfo;
 pub use layout::FileType;
 pub use load_index::LoadedIndex;
 pub use open_tree::TreeSource;
-pub(crate) use opening::{Ahead, off_thread};
+pub(crate) use opening::{Ahead, has_threads, off_thread};
 pub use opening::{CacheMode, InitOptions, NewChunker, OpenOptions};
 pub use payloads::{Payload, Payloads};
 pub(crate) use rewrite_index::IndexFiles;

@@ -165,7 +165,7 @@ impl Vault {
 /// Where the runtime has one thread it is run there: nothing else is served in time anyway, and the order of what a test
 /// does then follows from its seed alone.
 pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Send + 'static) -> T {
-    if Handle::current().runtime_flavor() == RuntimeFlavor::CurrentThread {
+    if !has_threads() {
         return work();
     }
     match tokio::task::spawn_blocking(work).await {
@@ -176,6 +176,11 @@ pub(crate) async fn off_thread<T: Send + 'static>(work: impl FnOnce() -> T + Sen
             Err(_) => std::future::pending().await,
         },
     }
+}
+
+/// Whether [`off_thread`] has other threads, which may wait for the runtime.
+pub(crate) fn has_threads() -> bool {
+    Handle::current().runtime_flavor() != RuntimeFlavor::CurrentThread
 }
 
 /// Work that goes on by itself, whether it is waited for or not, and is given up with this.
