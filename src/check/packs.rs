@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -121,8 +121,9 @@ pub(super) async fn read(
     let named = index.packs().filter(|pack| chosen.contains(&pack.id)).map(|pack| (pack.id, pack.blobs));
     let named: HashMap<Id, u32> = named.collect();
     let memory = Semaphore::new(IN_MEMORY as usize);
+    let verifier = Arc::new(Verifier { vault: vault.clone(), index: index.clone(), spare: Mutex::default() });
     let verified = stream::iter(packs).map(|(id, size)| {
-        let (vault, index, monitor, cancel) = (vault.clone(), index.clone(), monitor.clone(), cancel.clone());
+        let (verifier, monitor, cancel) = (Arc::clone(&verifier), monitor.clone(), cancel.clone());
         let (blobs, memory) = (named.get(&id).copied().unwrap_or(0), &memory);
         async move {
             let weight = u32::try_from(size).unwrap_or(u32::MAX).clamp(1, IN_MEMORY);
@@ -133,10 +134,10 @@ pub(super) async fn read(
             let pack = Pack { id, size, blobs };
             let damaged = if vault.store().is_near() && has_threads() {
                 let on = Handle::current();
-                off_thread(move || verify(&vault, &index, pack, Source::Near(&on))).await
+                off_thread(move || verifier.verify(pack, Source::Near(&on))).await
             } else {
                 match vault.load_pack_range(&id, 0..size).await {
-                    Ok(bytes) => off_thread(move || verify(&vault, &index, pack, Source::Whole(&bytes))).await,
+                    Ok(bytes) => off_thread(move || verifier.verify(pack, Source::Whole(&bytes))).await,
                     Err(error) => Err(error),
                 }
             };
@@ -219,12 +220,43 @@ impl Source<'_> {
     }
 }
 
-/// Verifies a whole pack: its header, and every blob in it, which must be those that the index says. Fails when it cannot be
-/// read.
-///
-/// Header and blobs fill the pack, so that each byte lies under a seal; it need not be hashed as well to find what was
-/// changed. That takes a third of the time, and is done where something is wrong.
-fn verify(vault: &Vault, index: &Index, pack: Pack, source: Source<'_>) -> Result<Option<Damaged>, VaultError> {
+/// Verifies packs, on as many threads as call it.
+struct Verifier {
+    vault: Vault,
+    index: Index,
+    /// What no thread needs at the moment. Buffers that have grown serve for the next pack.
+    spare: Mutex<Vec<Tools>>,
+}
+
+struct Tools {
+    opener: Opener,
+    buffer: Vec<u8>,
+}
+
+impl Verifier {
+    /// Verifies a whole pack: its header, and every blob in it, which must be those that the index says. Fails when it
+    /// cannot be read.
+    ///
+    /// Header and blobs fill the pack, so that each byte lies under a seal; it need not be hashed as well to find what was
+    /// changed. That takes a third of the time, and is done where something is wrong.
+    fn verify(&self, pack: Pack, source: Source<'_>) -> Result<Option<Damaged>, VaultError> {
+        let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
+        let taken = spare().pop();
+        let mut tools =
+            taken.unwrap_or_else(|| Tools { opener: Opener::new(self.vault.key().clone()), buffer: Vec::new() });
+        let verified = verify(&self.vault, &self.index, pack, source, &mut tools);
+        spare().push(tools);
+        verified
+    }
+}
+
+fn verify(
+    vault: &Vault,
+    index: &Index,
+    pack: Pack,
+    source: Source<'_>,
+    Tools { opener, buffer }: &mut Tools,
+) -> Result<Option<Damaged>, VaultError> {
     let mut why = Vec::new();
     let mut wanted = match source.header(vault, pack)? {
         Ok(contents) => {
@@ -245,9 +277,8 @@ fn verify(vault: &Vault, index: &Index, pack: Pack, source: Source<'_>) -> Resul
     };
     wanted.sort_unstable_by_key(|(_, at)| at.offset);
     let mut broken = HashSet::new();
-    let (mut opener, mut buffer) = (Opener::new(vault.key().clone()), Vec::new());
     for group in ranges::coalesce_near(wanted, |(_, at)| *at) {
-        let bytes = source.range(vault, pack, group.start..group.end, &mut buffer)?;
+        let bytes = source.range(vault, pack, group.start..group.end, buffer)?;
         for (key, located) in &group.items {
             let sealed = group.sealed(bytes, located);
             let (id, start) = (key.id.short(), located.offset);

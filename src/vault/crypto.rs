@@ -196,7 +196,8 @@ impl MasterKey {
     pub fn open_to<'a>(&self, sealed: &[u8], out: &'a mut Vec<u8>) -> Result<&'a [u8], CryptoError> {
         let (iv, text) = self.authenticate(sealed)?;
         if out.len() < text.len() {
-            out.resize(text.len(), 0);
+            // Not resized: what was in it would be copied.
+            *out = vec![0; text.len()];
         }
         let plain = &mut out[..text.len()];
         Self::keystream_to(&mut self.cipher(iv), text, plain);

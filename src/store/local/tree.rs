@@ -163,7 +163,8 @@ impl Tree {
         let (file, meta) = self.open_object(location)?;
         let length = length(range, &meta)?;
         if buffer.len() < length {
-            buffer.resize(length, 0);
+            // Not resized: what was in it would be copied.
+            *buffer = vec![0; length];
         }
         let body = &mut buffer[..length];
         file.read_exact_at(body, range.start)?;

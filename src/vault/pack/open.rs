@@ -66,7 +66,9 @@ impl Opener {
         let plain: &[u8] = match uncompressed {
             None => payload,
             Some(len) => {
-                if self.plain.capacity() > HELD as usize {
+                // A buffer that grew would be copied.
+                let room = self.plain.capacity();
+                if room < len.get() as usize || room > HELD as usize {
                     self.plain = Vec::new();
                 }
                 inflate_into(&mut self.context, payload, len, &mut self.plain)?;
