@@ -2,7 +2,7 @@
 
 use std::collections::{HashMap, HashSet};
 use std::ops::Range;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
@@ -14,7 +14,7 @@ use crate::clock::Random;
 use crate::monitor::{Cancel, Monitor};
 use crate::vault::index::{Index, PackContents};
 use crate::vault::pack::{Opener, read_header};
-use crate::vault::{BlobKey, Id, Located, Vault, VaultError, chain, has_threads, off_thread, ranges};
+use crate::vault::{BlobKey, Id, Located, Spare, Vault, VaultError, chain, has_threads, off_thread, ranges};
 
 /// Packs read and verified at the same time; each stands in memory whole. A disk answers at once: one that waits for each
 /// processor is enough.
@@ -121,7 +121,7 @@ pub(super) async fn read(
     let named = index.packs().filter(|pack| chosen.contains(&pack.id)).map(|pack| (pack.id, pack.blobs));
     let named: HashMap<Id, u32> = named.collect();
     let memory = Semaphore::new(IN_MEMORY as usize);
-    let verifier = Arc::new(Verifier { vault: vault.clone(), index: index.clone(), spare: Mutex::default() });
+    let verifier = Arc::new(Verifier { vault: vault.clone(), index: index.clone(), spare: Spare::default() });
     let verified = stream::iter(packs).map(|(id, size)| {
         let (verifier, monitor, cancel) = (Arc::clone(&verifier), monitor.clone(), cancel.clone());
         let (blobs, memory) = (named.get(&id).copied().unwrap_or(0), &memory);
@@ -225,7 +225,7 @@ struct Verifier {
     vault: Vault,
     index: Index,
     /// What no thread needs at the moment. Buffers that have grown serve for the next pack.
-    spare: Mutex<Vec<Tools>>,
+    spare: Spare<Tools>,
 }
 
 struct Tools {
@@ -240,12 +240,10 @@ impl Verifier {
     /// Header and blobs fill the pack, so that each byte lies under a seal; it need not be hashed as well to find what was
     /// changed. That takes a third of the time, and is done where something is wrong.
     fn verify(&self, pack: Pack, source: Source<'_>) -> Result<Option<Damaged>, VaultError> {
-        let spare = || self.spare.lock().unwrap_or_else(PoisonError::into_inner);
-        let taken = spare().pop();
-        let mut tools =
-            taken.unwrap_or_else(|| Tools { opener: Opener::new(self.vault.key().clone()), buffer: Vec::new() });
+        let new = || Tools { opener: Opener::new(self.vault.key().clone()), buffer: Vec::new() };
+        let mut tools = self.spare.take().unwrap_or_else(new);
         let verified = verify(&self.vault, &self.index, pack, source, &mut tools);
-        spare().push(tools);
+        self.spare.give(tools);
         verified
     }
 }

@@ -7,8 +7,8 @@
 use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
-use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
+use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
@@ -20,16 +20,15 @@ use crate::store::StoreErrorKind;
 use crate::vault::index::PackContents;
 use crate::vault::index_file::BLOBS_PER_FILE;
 use crate::vault::pack::{PackBuilder, Sealer};
-use crate::vault::{Ahead, BlobKey, BlobType, Id, IndexFiles, Located, Vault, VaultError, chain, off_thread};
+use crate::vault::ranges::{Group, coalesce, coalesce_near};
+use crate::vault::{
+    Ahead, BlobKey, BlobType, Id, IndexFiles, Located, Spare, Vault, VaultError, chain, has_threads, off_thread,
+};
 
 /// Ranges of packs fetched and verified while blobs of another are added.
 const CONCURRENT: usize = 3;
-/// The same from a store that answers at once, where a range has at most so many bytes (or one blob): what is in the
-/// processor's cache when it was read is still there when it is verified and added, and little is held.
+/// The same from a store that answers at once, where ranges are short.
 const NEAR_CONCURRENT: usize = 6;
-const NEAR_RANGE: u32 = 1 << 20;
-/// Bytes between two wanted blobs that are fetched along rather than asked for apart.
-const GAP: u32 = 256 << 10;
 /// Bytes of finished packs on their way to the store. With larger ones than usual, one at a time goes on.
 const IN_FLIGHT: u32 = 64 << 20;
 /// Blobs of which it is known at the same time that they move.
@@ -37,21 +36,16 @@ const KNOWN: u64 = 250_000;
 /// zstd is not used when blobs move: they are copied as they are.
 const LEVEL: i32 = 3;
 
+/// A blob that moves, and where it lies.
+type Blob = (BlobKey, Located);
 /// A pack, its size for the monitor, and the blobs that are wanted of it, ascending by offset.
-type Wanted = (Id, u64, Vec<(BlobKey, Located)>);
-
-/// A range of a pack to fetch, and the blobs in it. With the last one of a pack, its size for the monitor.
-struct Range {
-    pack: Id,
-    blobs: Vec<(BlobKey, Located)>,
-    done: Option<u64>,
-}
+type Wanted = (Id, u64, Vec<Blob>);
 
 /// Bytes of a pack, and the blobs that are taken out of them.
 struct Run {
-    start: u64,
-    bytes: Bytes,
-    blobs: Vec<(BlobKey, Located)>,
+    group: Group<Blob>,
+    /// As many as the range has, or more.
+    bytes: Vec<u8>,
 }
 
 /// What came of moving.
@@ -154,62 +148,54 @@ fn batches(packs: &[Repacked]) -> impl Iterator<Item = &[Repacked]> {
     })
 }
 
-/// The ranges in which the wanted blobs of a pack lie: near enough to one another, and of at most so many bytes where
-/// there is more than one blob.
-fn ranges((pack, size, blobs): Wanted, most: u32) -> Vec<Range> {
-    let mut ranges: Vec<Range> = Vec::new();
-    let mut start = 0;
-    for (key, at) in blobs {
-        let end = at.offset.saturating_add(at.length);
-        let near =
-            |(_, last): &(BlobKey, Located)| at.offset <= last.offset.saturating_add(last.length).saturating_add(GAP);
-        match ranges.last_mut() {
-            Some(range) if end - start <= most && range.blobs.last().is_some_and(near) => range.blobs.push((key, at)),
-            _ => {
-                start = at.offset;
-                ranges.push(Range { pack, blobs: vec![(key, at)], done: None });
-            }
-        }
+/// The ranges in which the wanted blobs of a pack lie, and with the last of them its size. There is one at least.
+fn ranges((pack, size, blobs): Wanted, near: bool) -> impl Iterator<Item = (Group<Blob>, Option<u64>)> {
+    let place = |(_, at): &Blob| *at;
+    let mut groups = if near { coalesce_near(blobs, place) } else { coalesce(blobs, place) };
+    if groups.is_empty() {
+        groups.push(Group { pack, start: 0, end: 0, items: Vec::new() });
     }
-    match ranges.last_mut() {
-        Some(last) => last.done = Some(size),
-        None => ranges.push(Range { pack, blobs: Vec::new(), done: Some(size) }),
-    }
-    ranges
+    let last = groups.len() - 1;
+    groups.into_iter().enumerate().map(move |(n, group)| (group, (n == last).then_some(size)))
 }
 
-/// Fetches these blobs, sorted by offset, and verifies each.
-async fn fetch(vault: Vault, pack: Id, blobs: Vec<(BlobKey, Located)>) -> Result<Run, PruneError> {
-    let (Some((_, first)), Some((_, last))) = (blobs.first(), blobs.last()) else {
-        return Ok(Run { start: 0, bytes: Bytes::new(), blobs });
-    };
-    let (start, end) = (u64::from(first.offset), u64::from(last.offset) + u64::from(last.length));
-    let bytes = vault.load_pack_range(&pack, start..end).await?;
-    let run = Run { start, bytes, blobs };
-    let key = vault.key().clone();
-    // The seal proves that a blob is what was once stored, whatever that is; to open it would take several times as long.
-    let verify = move || {
-        for (blob, at) in &run.blobs {
-            let damaged = |why: String| PruneError::DamagedBlob { blob: blob.id, pack, why };
-            let sealed = run.sealed(at).ok_or_else(|| damaged("it lies beyond the pack's end".to_owned()))?;
-            key.prove(sealed).map_err(|error| damaged(chain(&error)))?;
-        }
-        Ok(run)
-    };
-    off_thread(verify).await
+/// Fetches blobs and verifies each. `near` is for a store that the thread that verifies reads itself: into buffers that were
+/// read into before.
+async fn fetch(vault: Vault, group: Group<Blob>, near: Option<Arc<Spare<Vec<u8>>>>) -> Result<Run, PruneError> {
+    if group.items.is_empty() {
+        return Ok(Run { group, bytes: Vec::new() });
+    }
+    let (pack, range) = (group.pack, group.start..group.end);
+    if let Some(near) = near {
+        let on = Handle::current();
+        let read = move || {
+            let mut bytes = near.take().unwrap_or_default();
+            vault.read_pack_range(&on, &pack, range, &mut bytes)?;
+            verified(&vault, Run { group, bytes })
+        };
+        return off_thread(read).await;
+    }
+    let bytes = vault.load_pack_range(&pack, range).await?.into();
+    off_thread(move || verified(&vault, Run { group, bytes })).await
 }
 
-impl Run {
-    fn sealed(&self, at: &Located) -> Option<&[u8]> {
-        let from = usize::try_from(u64::from(at.offset).checked_sub(self.start)?).ok()?;
-        self.bytes.get(from..from.checked_add(at.length as usize)?)
+/// The seal proves that a blob is what was once stored, whatever that is; to open it would take several times as long.
+fn verified(vault: &Vault, run: Run) -> Result<Run, PruneError> {
+    for (blob, at) in &run.group.items {
+        let damaged = |why: String| PruneError::DamagedBlob { blob: blob.id, pack: run.group.pack, why };
+        let sealed =
+            run.group.sealed(&run.bytes, at).ok_or_else(|| damaged("it lies beyond the pack's end".to_owned()))?;
+        vault.key().prove(sealed).map_err(|error| damaged(chain(&error)))?;
     }
+    Ok(run)
 }
 
 /// The packs that are being filled, and those on their way.
 struct Packer {
     vault: Vault,
     sealer: Option<Sealer>,
+    /// Buffers that serve again, where the store is near and threads may wait for it.
+    near: Option<Arc<Spare<Vec<u8>>>>,
     open: HashMap<BlobType, PackBuilder>,
     budget: Arc<Semaphore>,
     uploads: JoinSet<Result<PackContents, VaultError>>,
@@ -222,6 +208,7 @@ impl Packer {
     fn new(vault: Vault) -> Self {
         Self {
             sealer: Some(vault.sealer(LEVEL)),
+            near: (vault.store().is_near() && has_threads()).then(Arc::default),
             vault,
             open: HashMap::new(),
             budget: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
@@ -239,22 +226,20 @@ impl Packer {
         monitor: &Arc<dyn Monitor>,
         cancel: &Cancel,
     ) -> Result<(), PruneError> {
-        let vault = self.vault.clone();
-        let (most, concurrent) = match vault.store().is_near() {
-            true => (NEAR_RANGE, NEAR_CONCURRENT),
-            false => (u32::MAX, CONCURRENT),
-        };
-        let ranges = wanted.into_iter().flat_map(move |wanted| ranges(wanted, most));
-        let fetched = stream::iter(ranges).map(|Range { pack, blobs, done }| {
-            let (vault, cancel) = (vault.clone(), cancel.clone());
+        let (vault, spare) = (self.vault.clone(), self.near.clone());
+        let near = vault.store().is_near();
+        let ranges = wanted.into_iter().flat_map(move |wanted| ranges(wanted, near));
+        let fetched = stream::iter(ranges).map(|(group, done)| {
+            let (vault, spare, cancel) = (vault.clone(), spare.clone(), cancel.clone());
             // Goes on while blobs of an earlier range are added.
             Ahead::begin(async move {
                 if cancel.is_cancelled() {
                     return Err(PruneError::Cancelled);
                 }
-                Ok((done, fetch(vault, pack, blobs).await?))
+                Ok((done, fetch(vault, group, spare).await?))
             })
         });
+        let concurrent = if near { NEAR_CONCURRENT } else { CONCURRENT };
         let mut fetched = std::pin::pin!(fetched.buffered(concurrent));
         while let Some((done, run)) = fetched.try_next().await? {
             self.add(run).await?;
@@ -267,15 +252,19 @@ impl Packer {
 
     async fn add(&mut self, run: Run) -> Result<(), PruneError> {
         let (mut open, size) = (std::mem::take(&mut self.open), self.vault.pack_size());
+        let near = self.near.clone();
         let fill = move || {
             let mut full = Vec::new();
-            for (key, at) in &run.blobs {
-                let Some(sealed) = run.sealed(at) else { continue };
+            for (key, at) in &run.group.items {
+                let Some(sealed) = run.group.sealed(&run.bytes, at) else { continue };
                 let builder = open.entry(key.kind).or_insert_with(|| PackBuilder::to_fill(key.kind, size));
                 builder.add_sealed(key.id, sealed, at.uncompressed).map_err(VaultError::seal)?;
                 if builder.is_full(size) {
                     full.extend(open.remove(&key.kind));
                 }
+            }
+            if let Some(near) = near {
+                near.give(run.bytes);
             }
             Ok::<_, VaultError>((open, full))
         };
@@ -369,23 +358,16 @@ mod tests {
     }
 
     #[test]
-    fn a_range_ends_where_a_gap_is_wide_or_it_would_be_too_long() {
-        let shape = |blobs: &[(u32, u32)], most| {
-            let at = |&(offset, length): &(u32, u32)| Located { pack: Id([7; 32]), offset, length, uncompressed: None };
-            let blobs = blobs.iter().map(|blob| (BlobKey::data(Id([1; 32])), at(blob))).collect();
-            let ranges = ranges((Id([7; 32]), 99, blobs), most);
-            let (last, others) = ranges.split_last().unwrap();
-            assert_eq!(last.done, Some(99), "a pack is done with its last range");
-            assert!(others.iter().all(|range| range.done.is_none()));
-            ranges.iter().map(|range| range.blobs.iter().map(|(_, at)| at.offset).collect()).collect::<Vec<Vec<u32>>>()
+    fn a_pack_is_done_with_its_last_range_and_has_one_if_nothing_of_it_moves() {
+        let shape = |offsets: &[u32], near| {
+            let at = |&offset: &u32| Located { pack: Id([7; 32]), offset, length: 1 << 20, uncompressed: None };
+            let blobs = offsets.iter().map(|offset| (BlobKey::data(Id([1; 32])), at(offset))).collect();
+            ranges((Id([7; 32]), 99, blobs), near)
+                .map(|(group, done)| (group.pack.0[0], group.items.len(), done))
+                .collect::<Vec<_>>()
         };
-        assert_eq!(shape(&[], 100), [[0; 0]], "a pack of which nothing moves is done as well");
-        assert_eq!(shape(&[(0, 40), (40, 60), (100, 40)], 100), [vec![0, 40], vec![100]]);
-        assert_eq!(shape(&[(0, 400), (400, 40), (500, 40)], 140), [vec![0], vec![400, 500]], "a blob is not cut");
-        assert_eq!(
-            shape(&[(0, 40), (GAP + 40, 40), (2 * GAP + 81, 40)], u32::MAX),
-            [vec![0, GAP + 40], vec![2 * GAP + 81]]
-        );
-        assert_eq!(shape(&[(u32::MAX - 9, 9), (u32::MAX, 40)], u32::MAX), [vec![u32::MAX - 9, u32::MAX]]);
+        assert_eq!(shape(&[], true), [(7, 0, Some(99))]);
+        assert_eq!(shape(&[0, 1 << 20, 5 << 20], true), [(7, 1, None), (7, 1, None), (7, 1, Some(99))]);
+        assert_eq!(shape(&[0, 1 << 20, 5 << 20], false), [(7, 2, None), (7, 1, Some(99))]);
     }
 }

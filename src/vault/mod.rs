@@ -37,6 +37,7 @@ mod payloads;
 mod plain_json;
 mod rewrite_index;
 mod snapshots;
+mod spare;
 mod zeros;
 
 pub use adopting::{Adopted, Survey, Wish};
@@ -57,6 +58,7 @@ pub use payloads::{Payload, Payloads};
 pub(crate) use rewrite_index::IndexFiles;
 pub use rewrite_index::Rewritten;
 pub use snapshots::Snapshots;
+pub(crate) use spare::Spare;
 pub use zeros::{ZERO_CHUNK, ZEROS, is_zero};
 
 #[cfg(test)]
