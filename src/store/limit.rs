@@ -127,9 +127,10 @@ impl ObjectStore for Limited {
 #[cfg(test)]
 mod tests {
     use object_store::memory::InMemory;
+    use tokio::runtime::Handle;
 
     use super::*;
-    use crate::store::Store;
+    use crate::store::{OpenOptions, Store};
 
     fn limited(upload: u64, download: u64) -> Store {
         let limited = Limited::new(Arc::new(InMemory::new()), Some(ByteSize(upload)), Some(ByteSize(download)));
@@ -163,6 +164,21 @@ mod tests {
             }
         });
         assert!(received.await >= Duration::from_millis(300), "1500 bytes at 5000 a second");
+    }
+
+    #[tokio::test]
+    async fn what_a_thread_reads_of_a_folder_itself_keeps_to_the_limit() {
+        let folder = tempfile::tempdir().unwrap();
+        let options = OpenOptions { download_limit: Some(ByteSize(5_000)), ..OpenOptions::default() };
+        let store = Store::open(folder.path().to_str().unwrap(), &options).await.unwrap();
+        store.put("k", vec![0; 1500].into()).await.unwrap();
+        let (reader, on) = (store.clone(), Handle::current());
+        let read = move || {
+            let mut buffer = Vec::new();
+            (0..4).for_each(|n| assert_eq!(reader.read_range(&on, "k", n..n + 500, &mut buffer).unwrap().len(), 500));
+        };
+        let received = measure(async { tokio::task::spawn_blocking(read).await.unwrap() });
+        assert!(received.await >= Duration::from_millis(350), "2000 bytes at 5000 a second");
     }
 
     #[tokio::test]

@@ -1,4 +1,6 @@
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use super::{cheap, init, memory, open, seeded, vault};
 use crate::clock::Random;
@@ -355,4 +357,35 @@ async fn an_index_that_is_replaced_while_it_is_read_is_read_again() {
         assert!(loaded.damaged.is_empty());
         assert!(loaded.index.contains(BlobKey::data(Id::of(b"two"))));
     }
+}
+
+#[tokio::test]
+async fn only_index_files_that_name_what_goes_are_replaced_however_many_there_are() {
+    let vault = vault().await;
+    let mut all = Vec::new();
+    for n in 0..12_u8 {
+        all.push(stored(&vault, &[&[n; 40], &[n, 1]]).await);
+    }
+    let goes = |n: &usize| n % 3 == 1;
+    let mut gone: HashSet<Id> = (0..12).filter(goes).map(|n| all[n].0.id).collect();
+    let pair = [stored(&vault, &[b"goes"]).await, stored(&vault, &[b"stays"]).await];
+    for (_, index) in &pair {
+        vault.remove(FileType::Index, index).await.unwrap();
+    }
+    let pair = pair.map(|(pack, _)| pack);
+    let both = vault.save_index(&pair).await.unwrap();
+    gone.insert(pair[0].id);
+    let except = HashSet::from([all[4].1, all[5].1]);
+    let lock = vault.lock(LockKind::Exclusive, Duration::ZERO).await.unwrap();
+    let mut rewritten = vault.rewrite_index(&gone, &except, &lock, &Silent).await.unwrap();
+
+    rewritten.removed.sort_unstable();
+    let mut replaced = vec![all[1].1, all[7].1, all[10].1, both];
+    replaced.sort_unstable();
+    assert_eq!(rewritten.removed, replaced, "4 is left alone");
+    let [new] = rewritten.written[..] else { panic!("one file has room for what stays: {:?}", rewritten.written) };
+    assert_eq!(vault.load_index_file(&new).await.unwrap().packs, pair[1..]);
+    let left: HashSet<Id> = vault.list(FileType::Index).await.unwrap().into_iter().map(|(id, _)| id).collect();
+    let stays = (0..12).filter(|n| !goes(n) || *n == 4).map(|n| all[n].1);
+    assert_eq!(left, stays.chain([new]).collect());
 }
