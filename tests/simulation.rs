@@ -102,7 +102,8 @@ fn simulate_for_a_while() {
     let seconds = number("DRCTL_SIMULATE_SECONDS").unwrap_or(60);
     let first = number("DRCTL_SIMULATE_FIRST").unwrap_or(1000);
     let (begun, last, stopped) = (Instant::now(), AtomicU64::new(first), AtomicBool::new(false));
-    let seeds = std::iter::from_fn(|| Some(last.fetch_add(1, Ordering::SeqCst)));
+    let step = u64::from(std::env::var_os("DRCTL_SIMULATE_AGAIN").is_none());
+    let seeds = std::iter::from_fn(|| Some(last.fetch_add(step, Ordering::SeqCst)));
     let stop = || stopped.load(Ordering::SeqCst) || begun.elapsed() > Duration::from_secs(seconds);
     let tally = run(seeds, stop);
     println!("{} seeds from {first} on: {:?}", tally.seeds, tally.counts);

@@ -2,7 +2,7 @@
 //!
 //! Marks are bits over the index's positions, so memory grows by one bit for each blob of the vault.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
@@ -25,6 +25,8 @@ pub struct Reached {
     pub missing: HashMap<BlobKey, Id>,
     /// Trees that cannot be read, and why.
     pub damaged: HashMap<Id, String>,
+    /// Those of them that the store did not let be read: they may be whole.
+    pub unread: HashSet<Id>,
     /// Trees that were read.
     pub trees: u64,
 }
@@ -56,6 +58,7 @@ struct Queue {
 struct Found {
     missing: HashMap<BlobKey, Id>,
     damaged: HashMap<Id, String>,
+    unread: HashSet<Id>,
     trees: u64,
 }
 
@@ -71,7 +74,7 @@ pub fn reach(
 ) -> Reached {
     let words = usize::try_from(index.positions().div_ceil(64)).expect("an index fits into memory");
     let bits = std::iter::repeat_with(AtomicU64::default).take(words).collect();
-    let reached = Reached { bits, missing: HashMap::new(), damaged: HashMap::new(), trees: 0 };
+    let reached = Reached { bits, missing: HashMap::new(), damaged: HashMap::new(), unread: HashSet::new(), trees: 0 };
     let queue = Queue { waiting: Mutex::new(Vec::new()), more: Condvar::new(), open: AtomicUsize::new(0) };
     let found = Mutex::new(Found::default());
     let walk = Walk {
@@ -95,7 +98,8 @@ pub fn reach(
         }
     });
     let found = found.into_inner().unwrap_or_else(PoisonError::into_inner);
-    Reached { missing: found.missing, damaged: found.damaged, trees: found.trees, ..reached }
+    let Found { missing, damaged, unread, trees } = found;
+    Reached { missing, damaged, unread, trees, ..reached }
 }
 
 struct Walk<'r> {
@@ -163,7 +167,11 @@ impl Walk<'_> {
         let nodes = match self.handle.block_on(self.vault.open_tree(self.index, &tree)) {
             Ok(nodes) => nodes,
             Err(error) => {
-                self.found().damaged.insert(tree, chain(&error));
+                let mut found = self.found();
+                found.damaged.insert(tree, chain(&error));
+                if !error.is_damage() {
+                    found.unread.insert(tree);
+                }
                 return;
             }
         };

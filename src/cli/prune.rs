@@ -48,6 +48,7 @@ pub(crate) async fn prune(
         PruneError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
         PruneError::Vault(_) => Failure::of(error),
         PruneError::Overtaken => Failure::of(error).hint("run it again"),
+        PruneError::UnreadTrees { .. } => Failure::of(error).hint("see that the store answers, and run it again"),
         PruneError::Lacking { .. } => Failure::of(error).hint(
             "if their backups failed or were killed, remove them with `drctl forget`; else heal the vault first: \
              `drctl check --read-data --heal-from COPY`",

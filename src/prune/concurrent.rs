@@ -70,10 +70,10 @@ async fn pass(
     let plan = match plan::prune(&marks, &listed, &marks, options.limits, Some(&beside)) {
         Ok(plan) => plan,
         Err(refusal) => {
-            let now: HashSet<(Id, u64)> = vault.list(FileType::Index).await?.into_iter().collect();
-            // Only a prune removes index files.
-            if !indexed.iter().all(|file| now.contains(file)) {
-                tracing::info!(%refusal, "another prune was at work");
+            // A prune that went on has removed index files; a backup that was overtaken by one, and stores again what its
+            // snapshot needs, has added some. Nothing is said of snapshots that may be whole by now.
+            if !same(&indexed, &vault.list(FileType::Index).await?) {
+                tracing::info!(%refusal, "others were at work");
                 return Err(PruneError::Overtaken);
             }
             return Err(explain(vault, &index, &snapshots, refusal, cancel).await);
@@ -96,6 +96,11 @@ async fn pass(
         condemn(vault, &plan, moved.no_room, &seen.condemned).await?;
     }
     Ok(done)
+}
+
+fn same(before: &[(Id, u64)], now: &[(Id, u64)]) -> bool {
+    let now: HashSet<&(Id, u64)> = now.iter().collect();
+    before.len() == now.len() && before.iter().all(|file| now.contains(file))
 }
 
 /// What is condemned, and what of it goes in this pass.
@@ -221,7 +226,8 @@ async fn explain(
         match mark(vault, index, std::slice::from_ref(file), &silent, cancel).await {
             Ok(marks) if lost.iter().any(|key| marks.reaches(key)) => lacking.push(file.id),
             Ok(_) => {}
-            Err(PruneError::Cancelled) => return PruneError::Cancelled,
+            // What the store did not let be read may be whole: whoever is told that it lacks something may forget it.
+            Err(error @ (PruneError::Cancelled | PruneError::UnreadTrees { .. })) => return error,
             Err(_) => lacking.push(file.id),
         }
     }

@@ -12,6 +12,8 @@ use crate::check::{self, Lock, ReadData};
 use crate::clock::{Env, Seeded, SetClock};
 use crate::monitor::{Cancel, Monitor, Silent};
 use crate::restore::tests::backup_options;
+use crate::store::Store;
+use crate::store::fault::{Effect, Fault, FaultStore, Operation, When};
 use crate::vault::key::Secret;
 use crate::vault::settings::Sharing;
 use crate::vault::tests::{cheap, memory};
@@ -21,7 +23,10 @@ const DAY: Duration = Duration::from_secs(24 * 3600);
 
 /// A vault of our own, whose clock goes as its store's does until it is turned.
 pub(crate) async fn native(seed: u64) -> (Vault, Arc<SetClock>) {
-    let store = memory();
+    native_in(memory(), seed).await
+}
+
+async fn native_in(store: Store, seed: u64) -> (Vault, Arc<SetClock>) {
     store.put("now", "".into()).await.unwrap();
     let clock = Arc::new(SetClock::at(store.list("").await.unwrap()[0].modified));
     let env = Env { clock: clock.clone(), random: Arc::new(Seeded::new(seed)) };
@@ -148,13 +153,15 @@ async fn a_backup_that_a_prune_overtakes_reads_again_what_is_gone() {
     assert_eq!(damage(&vault).await, []);
 }
 
+/// Always the same, down to its trees.
+fn stream() -> Source {
+    let reader = Box::new(std::io::Cursor::new(noise(300_000, 1)));
+    Source::Stream(Stream { path: "/no such folder/stream".into(), reader, finish: Box::new(|| Ok(())) })
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_stream_that_is_gone_cannot_be_read_again_and_no_snapshot_stays() {
     let (vault, _) = native(4).await;
-    let stream = || {
-        let reader = Box::new(std::io::Cursor::new(noise(300_000, 1)));
-        Source::Stream(Stream { path: "/no such folder/stream".into(), reader, finish: Box::new(|| Ok(())) })
-    };
     let run = async |monitor: Arc<dyn Monitor>| {
         backup::run(&vault, stream(), backup_options(Threads::Inline), monitor, Cancel::default()).await
     };
@@ -245,6 +252,57 @@ async fn a_snapshot_whose_backup_died_unconfirmed_stops_the_prune_by_name() {
     prune(&vault, Duration::ZERO).await.unwrap();
     assert_eq!(damage(&vault).await, []);
     assert_eq!(vault.snapshots().await.unwrap().whole.iter().map(|file| file.id).collect::<Vec<_>>(), [kept]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_that_may_be_whole_by_now_is_not_said_to_lack_anything() {
+    let (vault, _) = native(12).await;
+    let back_up = async |vault: &Vault| {
+        let options = backup_options(Threads::Inline);
+        backup::run(vault, stream(), options, Arc::new(Silent), Cancel::default()).await.unwrap().snapshot.unwrap()
+    };
+    let gone = back_up(&vault).await;
+    let snapshot = vault.snapshot(&gone).await.unwrap();
+    forget(&vault, gone).await;
+    prune(&vault, Duration::ZERO).await.unwrap();
+    vault.save_snapshot(&snapshot).await.unwrap();
+    let other = vault.clone();
+    // Once the index is loaded, somebody stores data again, maybe what the snapshot needs.
+    let monitor = Meanwhile::at("trees", async move || {
+        back_up(&other).await;
+    });
+    let limits = Limits { max_unused: MaxUnused::percent(0).unwrap(), max_repack: None };
+    let options = Options { limits, mode: Mode::Write, grace: Duration::ZERO, retry_lock: Duration::ZERO };
+    let refused = run(&vault, options, monitor, Cancel::default()).await;
+    assert!(matches!(refused, Err(PruneError::Overtaken)), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_lacks_nothing_because_the_store_did_not_answer() {
+    let faults = FaultStore::new(Arc::new(object_store::memory::InMemory::new()));
+    let (vault, _) = native_in(Store::from_object_store(Arc::new(faults.clone()), "", "memory://faulty"), 11).await;
+    let gone = back_up(&vault, folder(&[1]).path(), Arc::new(Silent)).await.unwrap();
+    back_up(&vault, folder(&[2]).path(), Arc::new(Silent)).await.unwrap();
+    let snapshot = vault.snapshot(&gone).await.unwrap();
+    forget(&vault, gone).await;
+    prune(&vault, Duration::ZERO).await.unwrap();
+    let dead = vault.save_snapshot(&snapshot).await.unwrap();
+    let mut unread = 0;
+    for (when, nth) in (1..).flat_map(|nth| [(When::Nth(nth), nth), (When::From(nth), nth)]) {
+        let hits = faults.hits();
+        faults.plan(Fault { on: Operation::Get, prefix: "data/".to_owned(), when, effect: Effect::Fail });
+        let refused = prune(&vault, Duration::ZERO).await;
+        faults.heal();
+        match refused {
+            Err(PruneError::Lacking { snapshots, .. }) => assert_eq!(snapshots, [dead], "{when:?}"),
+            Err(PruneError::UnreadTrees { .. }) => unread += 1,
+            other => panic!("{when:?}: {other:?}"),
+        }
+        if faults.hits() == hits {
+            assert!(unread > 0 && nth > 4, "{unread} of {nth}");
+            return;
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]

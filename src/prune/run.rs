@@ -80,6 +80,16 @@ pub enum PruneError {
         /// What is wrong with it.
         why: String,
     },
+    /// The store did not let trees be read that snapshots need. They may be whole.
+    #[error("prune: {count} trees that snapshots need were not read (first: {first}: {why}); nothing was deleted")]
+    UnreadTrees {
+        /// How many.
+        count: usize,
+        /// One of them.
+        first: Id,
+        /// What the store said.
+        why: String,
+    },
     /// A blob that was to move is damaged.
     #[error("move blob {blob} out of pack {pack}: {why}; nothing was deleted")]
     DamagedBlob {
@@ -102,8 +112,8 @@ pub enum PruneError {
         /// How many blobs are named that they lack.
         blobs: usize,
     },
-    /// Another prune deleted meanwhile what this one counted on.
-    #[error("prune: another prune has changed the vault meanwhile")]
+    /// Others changed meanwhile what this prune counted on.
+    #[error("prune: others have changed the vault meanwhile; nothing was lost")]
     Overtaken,
     /// The operator asked to stop.
     #[error("prune: interrupted; the vault is whole, and the next prune goes on")]
@@ -296,8 +306,12 @@ pub(super) async fn mark_roots(
     if cancel.is_cancelled() {
         return Err(PruneError::Cancelled);
     }
+    let damaged = || reached.damaged.iter().filter(|(tree, _)| !reached.unread.contains(*tree));
+    if let Some((first, why)) = damaged().min() {
+        return Err(PruneError::DamagedTrees { count: damaged().count(), first: *first, why: why.clone() });
+    }
     if let Some((first, why)) = reached.damaged.iter().min() {
-        return Err(PruneError::DamagedTrees { count: reached.damaged.len(), first: *first, why: why.clone() });
+        return Err(PruneError::UnreadTrees { count: reached.damaged.len(), first: *first, why: why.clone() });
     }
     Ok(Marks { index: index.clone(), reached })
 }

@@ -333,7 +333,7 @@ impl World {
                 Ok(())
             }
             Err(PruneError::Vault(error)) => Err(error.into()),
-            Err(PruneError::DamagedTrees { why, .. }) => Err(Trouble::Other(why)),
+            Err(PruneError::DamagedTrees { why, .. } | PruneError::UnreadTrees { why, .. }) => Err(Trouble::Other(why)),
             Err(PruneError::DamagedBlob { why, .. }) => Err(Trouble::Other(why)),
             Err(error @ PruneError::Overtaken) if self.sharing == Sharing::Native => {
                 self.ledger().counts.overtaken += 1;
