@@ -153,7 +153,7 @@ async fn a_backup_that_a_prune_overtakes_reads_again_what_is_gone() {
     assert_eq!(damage(&vault).await, []);
 }
 
-/// Always the same, down to its trees.
+/// Always the same bytes.
 fn stream() -> Source {
     let reader = Box::new(std::io::Cursor::new(noise(300_000, 1)));
     Source::Stream(Stream { path: "/no such folder/stream".into(), reader, finish: Box::new(|| Ok(())) })
