@@ -95,6 +95,7 @@ fn a_seed_decides_the_order_of_all_requests() {
 }
 
 /// `DRCTL_SIMULATE_SECONDS` and, if wanted, `DRCTL_SIMULATE_FIRST` say how long and from which seed.
+/// With `DRCTL_SIMULATE_AGAIN` it is that seed again and again.
 #[test]
 #[ignore = "runs for as long as scripts/simulate says"]
 fn simulate_for_a_while() {
