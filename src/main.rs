@@ -2,6 +2,9 @@
 
 use std::process::ExitCode;
 
+#[global_allocator]
+static ALLOCATOR: drctl::cli::LargePages = drctl::cli::LargePages;
+
 fn main() -> ExitCode {
     drctl::cli::main()
 }

@@ -67,6 +67,7 @@ use configured::Configured;
 use context::Context;
 use error::Failure;
 pub use exit::Exit;
+pub use memory::LargePages;
 use output::{Format, Output, Talk};
 use stop::Stop;
 

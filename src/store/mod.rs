@@ -4,7 +4,6 @@
 //! Invariant: when a put or delete returns, it is durable, and a body shorter than it should be is an error, never data.
 //! The module does not know what objects mean, does not cache, and sets no limit on how many requests run at once.
 
-pub mod buffer;
 #[cfg(test)]
 mod conformance;
 mod credentials;

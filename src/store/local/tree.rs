@@ -19,7 +19,6 @@ use rustix::fs::{CWD, RenameFlags};
 use rustix::io::Errno;
 
 use super::{generic, io_error};
-use crate::store::buffer;
 
 #[derive(Debug)]
 pub(super) struct Tree {
@@ -146,7 +145,7 @@ impl Tree {
     pub(super) fn read(&self, location: &Path, ranges: &[Range<u64>]) -> io::Result<Vec<Bytes>> {
         let (file, meta) = self.open_object(location)?;
         let read = |range: &Range<u64>| {
-            let mut body = buffer::zeroed(length(range, &meta)?);
+            let mut body = vec![0; length(range, &meta)?];
             file.read_exact_at(&mut body, range.start)?;
             Ok(Bytes::from(body))
         };

@@ -10,7 +10,6 @@ use zstd::zstd_safe::compress_bound;
 use super::header;
 use super::worth::looks_incompressible;
 use super::{MAX_HEADER, PackError, Sealer};
-use crate::store::buffer;
 use crate::vault::blob::{BlobKey, BlobType, Located};
 use crate::vault::crypto::{IV_LEN, OVERHEAD};
 use crate::vault::id::Id;
@@ -83,7 +82,7 @@ impl PackBuilder {
     /// An empty pack that is going to be filled up to `target` bytes, and by as much more as a chunk of a file may have.
     /// The room is asked for at once, which takes no memory before it is used: to grow would mean to copy.
     pub fn to_fill(kind: BlobType, target: u32) -> Self {
-        Self { bytes: buffer::with_capacity(target as usize + BEYOND), ..Self::new(kind) }
+        Self { bytes: Vec::with_capacity(target as usize + BEYOND), ..Self::new(kind) }
     }
 
     /// What its blobs are.
