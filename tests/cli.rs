@@ -1,7 +1,9 @@
 //! The program as a person meets it: what it prints where, how it ends, what it refuses.
 
 use std::fs;
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt;
+use std::time::{Duration, Instant};
 
 use crate::support::house::House;
 use crate::support::peers;
@@ -241,5 +243,40 @@ fn a_vault_for_drctl_alone_says_what_is_condemned_and_how_to_mend_what_says_so()
     assert!(refused.stderr.contains("drctl/gc/state") && refused.stderr.contains("drctl index rebuild"), "{refused}");
     call(&["index", "rebuild"]).ok();
     call(&["backup", "--path", "source"]).ok();
+    call(&["check", "--read-data"]).ok();
+}
+
+#[test]
+fn a_snapshot_that_lacks_something_is_named_once_nobody_is_at_work() {
+    let house = House::new();
+    house.drctl(["init", "--vault", "./vault", "--native"]).ok();
+    let call = |args: &[&str]| house.drctl(args.iter().copied().chain(["--vault", "./vault"]));
+    let snapshot = |content: &str| {
+        let made = call(&["backup", "--stdin", "--json"]).stdin(content).ok().json();
+        made["snapshot"].as_str().unwrap().to_owned()
+    };
+    let (dead, _) = (snapshot("what its backup did not live to store again"), snapshot("what stays"));
+    let (there, aside) = (house.path(format!("work/vault/snapshots/{dead}")), house.path("work/aside"));
+    fs::copy(&there, &aside).unwrap();
+    call(&["forget", &dead]).ok();
+    call(&["prune", "--grace", "0s", "--max-unused", "0"]).ok();
+    fs::rename(&aside, &there).unwrap();
+
+    let mut backup = call(&["backup", "--stdin"]).spawn_waiting();
+    let begun = Instant::now();
+    while fs::read_dir(house.path("work/vault/locks")).unwrap().next().is_none() {
+        assert!(backup.try_wait().unwrap().is_none() && begun.elapsed() < Duration::from_secs(60), "it took no lock");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    let waits = call(&["prune"]).ends(11);
+    assert!(waits.stderr.contains(&format!("(pid {})", backup.id())), "the holder is not named: {waits}");
+    assert!(waits.stderr.contains("run it again when they are done") && !waits.stderr.contains(&dead[..8]), "{waits}");
+    backup.stdin.take().unwrap().write_all(b"from a pipe").unwrap();
+    assert!(backup.wait().unwrap().success());
+
+    let named = call(&["prune"]).ends(1);
+    assert!(named.stderr.contains(&dead[..8]) && named.stderr.contains("`drctl forget`"), "{named}");
+    call(&["forget", &dead]).ok();
+    call(&["prune"]).ok();
     call(&["check", "--read-data"]).ok();
 }

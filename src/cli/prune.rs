@@ -48,6 +48,9 @@ pub(crate) async fn prune(
         PruneError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
         PruneError::Vault(_) => Failure::of(error),
         PruneError::Overtaken => Failure::of(error).hint("run it again"),
+        PruneError::AtWork { .. } => Failure::of(error)
+            .exits(Exit::Locked)
+            .hint("run it again when they are done; `drctl unlock` removes locks of the dead"),
         PruneError::UnreadTrees { .. } => Failure::of(error).hint("see that the store answers, and run it again"),
         PruneError::Lacking { .. } => Failure::of(error).hint(
             "if their backups failed or were killed, remove them with `drctl forget`; else heal the vault first: \

@@ -70,13 +70,19 @@ async fn pass(
     let plan = match plan::prune(&marks, &listed, &marks, options.limits, Some(&beside)) {
         Ok(plan) => plan,
         Err(refusal) => {
-            // A prune that went on has removed index files; a backup that was overtaken by one, and stores again what its
-            // snapshot needs, has added some. Nothing is said of snapshots that may be whole by now.
+            let Some(lost) = lost(&index, &refusal) else { return Err(refusal.into()) };
+            // A backup that was overtaken stores again what its snapshot needs; a prune that went on has removed index
+            // files. Nothing is said of snapshots that may be whole soon, or by now: first those who are at work are
+            // looked for, then what those have left who are not any more.
+            if let Some(lock) = lock.other().await? {
+                tracing::info!(%refusal, "others are at work");
+                return Err(PruneError::AtWork { holder: lock.to_string() });
+            }
             if !same(&indexed, &vault.list(FileType::Index).await?) {
                 tracing::info!(%refusal, "others were at work");
                 return Err(PruneError::Overtaken);
             }
-            return Err(explain(vault, &index, &snapshots, refusal, cancel).await);
+            return Err(explain(vault, &index, &snapshots, refusal, &lost, cancel).await);
         }
     };
     let mut done =
@@ -200,6 +206,19 @@ pub(super) async fn clear_unfinished_if_alone(vault: &Vault, monitor: &dyn Monit
     }
 }
 
+/// The blobs that no pack has. Nothing if some of what was refused is there and damaged, which is no matter of who came
+/// first.
+fn lost(index: &Index, refusal: &Refusal) -> Option<Vec<BlobKey>> {
+    match refusal {
+        Refusal::NotIndexed { blobs, .. } => Some(blobs.clone()),
+        Refusal::Damaged { packs, .. } => {
+            let gone: HashSet<Id> = packs.iter().filter(|pack| pack.found.is_none()).map(|pack| pack.pack).collect();
+            let all = gone.len() == packs.len();
+            all.then(|| index.iter().filter(|(_, at)| gone.contains(&at.pack)).map(|(key, _)| key).collect())
+        }
+    }
+}
+
 /// Which snapshots cannot be had whole. A backup that died after it wrote its snapshot and before it looked at the boundary
 /// leaves such a one; it was never acknowledged.
 async fn explain(
@@ -207,19 +226,9 @@ async fn explain(
     index: &Index,
     snapshots: &[SnapshotFile],
     refusal: Refusal,
+    lost: &[BlobKey],
     cancel: &Cancel,
 ) -> PruneError {
-    let lost: Vec<BlobKey> = match &refusal {
-        Refusal::NotIndexed { blobs, .. } => blobs.clone(),
-        Refusal::Damaged { packs, .. } => {
-            let gone: HashSet<Id> = packs.iter().filter(|pack| pack.found.is_none()).map(|pack| pack.pack).collect();
-            // What is there and damaged is no matter of who came first.
-            if gone.len() < packs.len() {
-                return refusal.into();
-            }
-            index.iter().filter(|(_, at)| gone.contains(&at.pack)).map(|(key, _)| key).collect()
-        }
-    };
     let silent: Arc<dyn Monitor> = Arc::new(Silent);
     let mut lacking = Vec::new();
     for file in snapshots {

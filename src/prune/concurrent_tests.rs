@@ -9,12 +9,13 @@ use super::decision::{Limits, MaxUnused};
 use super::{Form, Mode, Options, Outcome, PruneError, forget, run};
 use crate::backup::{self, BackupError, Source, Stream, Threads};
 use crate::check::{self, Lock, ReadData};
-use crate::clock::{Env, Seeded, SetClock};
+use crate::clock::{Clock, Env, Seeded, SetClock};
 use crate::monitor::{Cancel, Monitor, Silent};
 use crate::restore::tests::backup_options;
 use crate::store::Store;
 use crate::store::fault::{Effect, Fault, FaultStore, Operation, When};
 use crate::vault::key::Secret;
+use crate::vault::lock::LockKind;
 use crate::vault::settings::Sharing;
 use crate::vault::tests::{cheap, memory};
 use crate::vault::{FileType, Id, InitOptions, Vault};
@@ -275,6 +276,32 @@ async fn a_snapshot_that_may_be_whole_by_now_is_not_said_to_lack_anything() {
     let options = Options { limits, mode: Mode::Write, grace: Duration::ZERO, retry_lock: Duration::ZERO };
     let refused = run(&vault, options, monitor, Cancel::default()).await;
     assert!(matches!(refused, Err(PruneError::Overtaken)), "{refused:?}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_snapshot_whose_backup_may_be_at_work_is_not_said_to_lack_anything() {
+    let (vault, clock) = native(13).await;
+    let gone = back_up(&vault, folder(&[1]).path(), Arc::new(Silent)).await.unwrap();
+    back_up(&vault, folder(&[2]).path(), Arc::new(Silent)).await.unwrap();
+    let snapshot = vault.snapshot(&gone).await.unwrap();
+    forget(&vault, gone).await;
+    prune(&vault, Duration::ZERO).await.unwrap();
+    let dead = vault.save_snapshot(&snapshot).await.unwrap();
+    let names = async || match prune(&vault, Duration::ZERO).await {
+        Err(PruneError::Lacking { snapshots, .. }) => snapshots,
+        Err(PruneError::AtWork { holder }) if holder.starts_with("a shared lock of ") => Vec::new(),
+        other => panic!("{other:?}"),
+    };
+    let backup = vault.lock(LockKind::Shared, Duration::ZERO).await.unwrap();
+    assert_eq!(names().await, []);
+    // It is done, or it has not been heard of for so long that it gives up by itself.
+    backup.release().await;
+    assert_eq!(names().await, [dead]);
+    let lock = serde_json::json!({"time": clock.now(), "exclusive": false, "hostname": "elsewhere", "pid": 1});
+    vault.save(FileType::Lock, lock.to_string().as_bytes()).await.unwrap();
+    assert_eq!(names().await, []);
+    clock.advance(Duration::from_secs(31 * 60));
+    assert_eq!(names().await, [dead]);
 }
 
 #[tokio::test(flavor = "multi_thread")]

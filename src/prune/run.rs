@@ -112,6 +112,12 @@ pub enum PruneError {
         /// How many blobs are named that they lack.
         blobs: usize,
     },
+    /// Something that snapshots need is in no pack, and somebody is at work who may be storing it again.
+    #[error("prune: snapshots lack something that may be on its way, {holder} is there; nothing was deleted")]
+    AtWork {
+        /// The lock of whoever it is.
+        holder: String,
+    },
     /// Others changed meanwhile what this prune counted on.
     #[error("prune: others have changed the vault meanwhile; nothing was lost")]
     Overtaken,

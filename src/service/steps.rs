@@ -147,8 +147,8 @@ impl Service {
                 tracing::info!(vault = %name, "the vault is in use; it is pruned another time");
                 Ok(None)
             }
-            Err(PruneError::Overtaken) => {
-                tracing::info!(vault = %name, "another prune went on meanwhile; this one is tried another time");
+            Err(error @ (PruneError::Overtaken | PruneError::AtWork { .. })) => {
+                tracing::info!(vault = %name, %error, "others were at work; the vault is pruned another time");
                 Ok(None)
             }
             Err(PruneError::Cancelled) => Ok(None),

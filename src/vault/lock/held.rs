@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::runtime::Handle;
 use tokio::sync::Mutex;
 
-use super::{LockKind, write};
+use super::{Lock, LockKind, write};
 use crate::vault::error::VaultError;
 use crate::vault::handle::Vault;
 use crate::vault::id::Id;
@@ -72,6 +72,24 @@ impl LockGuard {
     pub fn watch(&self) -> impl Fn() -> bool + Clone + Send + 'static {
         let held = self.held.clone();
         move || held.check().is_ok()
+    }
+
+    /// A lock of somebody else who is at work. Whoever is not seen here had ended before: what they wrote is there.
+    ///
+    /// A lock that cannot be read may be anybody's: [`VaultError::Damaged`].
+    pub async fn other(&self) -> Result<Option<Lock>, VaultError> {
+        // Kept, so that our own file is not replaced meanwhile and then taken for another's.
+        let own = self.held.file.lock().await;
+        let now = self.held.vault.env().clock.now();
+        for (id, lock) in self.held.vault.locks().await? {
+            if Some(id) != *own {
+                let lock = lock?;
+                if !lock.is_stale(now) {
+                    return Ok(Some(lock));
+                }
+            }
+        }
+        Ok(None)
     }
 
     /// Removes the lock. What cannot be removed now is removed before the next lock is taken, by this process or, once it
