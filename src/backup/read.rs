@@ -19,8 +19,8 @@ use crate::vault::{Id, ZEROS, chain, is_zero};
 
 /// Bytes asked for in one read of a large file.
 const STEP: usize = 1 << 20;
-/// What a worker holds of the file that it reads: the longest chunk, and room for a few reads.
-const BUFFER: usize = MAX + 4 * STEP;
+/// What a worker holds of the file that it reads: the longest chunk, and room for a read.
+const BUFFER: usize = MAX + STEP;
 /// Files above this are cut by one thread and sealed by all.
 const LARGE: u64 = BUFFER as u64;
 /// A file that changed while it was read is read once more if it is not larger than this.
