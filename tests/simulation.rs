@@ -6,6 +6,8 @@
 mod turns;
 mod world;
 
+use std::collections::HashMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::path::Path;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -31,6 +33,27 @@ struct Tally {
     seeds: u64,
     counts: Counts,
     failed: Vec<(u64, Vec<String>)>,
+    /// By seed, a hash of all that happened.
+    orders: HashMap<u64, u64>,
+}
+
+impl Tally {
+    fn add(&mut self, seed: u64, mut outcome: Outcome) {
+        let mut hasher = DefaultHasher::new();
+        outcome.log.hash(&mut hasher);
+        let order = hasher.finish();
+        if *self.orders.entry(seed).or_insert(order) != order {
+            outcome.wrong.push("it went in another order than the first time".to_owned());
+        }
+        self.seeds += 1;
+        self.counts += outcome.counts;
+        if !outcome.wrong.is_empty() {
+            if let Some(folder) = std::env::var_os("DRCTL_SIMULATE_LOGS") {
+                std::fs::write(Path::new(&folder).join(format!("{seed}-{order:x}")), &outcome.log).unwrap();
+            }
+            self.failed.push((seed, outcome.wrong));
+        }
+    }
 }
 
 /// Runs seeds on every processor until `stop` says so.
@@ -43,15 +66,7 @@ fn run(seeds: impl Iterator<Item = u64> + Send, stop: impl Fn() -> bool + Sync) 
                     let Some(seed) = seeds.lock().unwrap().next() else { return };
                     let outcome = std::panic::catch_unwind(|| simulate(seed))
                         .unwrap_or_else(|_| Outcome { wrong: vec!["it panicked".to_owned()], ..Outcome::default() });
-                    let mut tally = tally.lock().unwrap();
-                    tally.seeds += 1;
-                    tally.counts += outcome.counts;
-                    if !outcome.wrong.is_empty() {
-                        if let Some(folder) = std::env::var_os("DRCTL_SIMULATE_LOGS") {
-                            std::fs::write(Path::new(&folder).join(seed.to_string()), &outcome.log).unwrap();
-                        }
-                        tally.failed.push((seed, outcome.wrong));
-                    }
+                    tally.lock().unwrap().add(seed, outcome);
                 }
             });
         }
@@ -95,7 +110,7 @@ fn a_seed_decides_the_order_of_all_requests() {
 }
 
 /// `DRCTL_SIMULATE_SECONDS` and, if wanted, `DRCTL_SIMULATE_FIRST` say how long and from which seed.
-/// With `DRCTL_SIMULATE_AGAIN` it is that seed again and again.
+/// With `DRCTL_SIMULATE_AGAIN` it is that seed again and again, which must go as it did the first time.
 #[test]
 #[ignore = "runs for as long as scripts/simulate says"]
 fn simulate_for_a_while() {

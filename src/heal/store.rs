@@ -3,7 +3,7 @@
 //! A crash leaves packs, with or without an index file, that hold what other packs hold, too. Memory is bounded by a budget
 //! of bytes between sealing and proof.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::Semaphore;
@@ -38,7 +38,7 @@ impl Found {
 
 struct Packer {
     sealer: Sealer,
-    open: HashMap<BlobType, PackBuilder>,
+    open: BTreeMap<BlobType, PackBuilder>,
     pack_size: u32,
 }
 
@@ -88,7 +88,7 @@ pub(super) struct Writer {
 
 impl Writer {
     pub(super) fn new(vault: &Vault) -> Self {
-        let packer = Packer { sealer: vault.sealer(LEVEL), open: HashMap::new(), pack_size: vault.pack_size() };
+        let packer = Packer { sealer: vault.sealer(LEVEL), open: BTreeMap::new(), pack_size: vault.pack_size() };
         Self {
             vault: vault.clone(),
             packer: Arc::new(Mutex::new(packer)),

@@ -4,7 +4,7 @@
 //! New packs are named by index files as soon as there are enough blobs for one: a crash leaves blobs that lie twice.
 //! Memory is bounded by what is in flight.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -196,7 +196,7 @@ struct Packer {
     sealer: Option<Sealer>,
     /// Buffers that serve again, where the store is near and threads may wait for it.
     near: Option<Arc<Spare<Vec<u8>>>>,
-    open: HashMap<BlobType, PackBuilder>,
+    open: BTreeMap<BlobType, PackBuilder>,
     budget: Arc<Semaphore>,
     uploads: JoinSet<Result<PackContents, VaultError>>,
     unnamed: Vec<PackContents>,
@@ -210,7 +210,7 @@ impl Packer {
             sealer: Some(vault.sealer(LEVEL)),
             near: (vault.store().is_near() && has_threads()).then(Arc::default),
             vault,
-            open: HashMap::new(),
+            open: BTreeMap::new(),
             budget: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
             uploads: JoinSet::new(),
             unnamed: Vec::new(),
@@ -263,7 +263,7 @@ impl Packer {
                     full.extend(open.remove(&key.kind));
                 }
             }
-            if let Some(near) = near {
+            if let Some(near) = near.filter(|_| !run.group.items.is_empty()) {
                 near.give(run.bytes);
             }
             Ok::<_, VaultError>((open, full))

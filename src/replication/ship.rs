@@ -2,7 +2,7 @@
 //!
 //! Memory is bounded by a few ranges on this side and a budget of bytes on the other, whatever is shipped.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use futures::{StreamExt, TryStreamExt, stream};
@@ -38,7 +38,7 @@ pub(super) struct Want {
 /// Fills packs of both types.
 struct Packer {
     sealer: Sealer,
-    open: HashMap<BlobType, PackBuilder>,
+    open: BTreeMap<BlobType, PackBuilder>,
     pack_size: u32,
 }
 
@@ -92,7 +92,7 @@ impl Shipping {
         monitor: Arc<dyn Monitor>,
         cancel: Cancel,
     ) -> Self {
-        let packer = Packer { sealer: copy.sealer(LEVEL), open: HashMap::new(), pack_size: copy.pack_size() };
+        let packer = Packer { sealer: copy.sealer(LEVEL), open: BTreeMap::new(), pack_size: copy.pack_size() };
         Self {
             source: source.clone(),
             copy: copy.clone(),
