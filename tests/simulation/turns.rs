@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt::{self, Write};
 use std::pin::Pin;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::{Duration, SystemTime};
 
@@ -65,7 +66,24 @@ struct Waiting {
     what: String,
     /// When a sleep ends.
     sleep: Option<Duration>,
-    go: oneshot::Sender<Verdict>,
+    go: oneshot::Sender<(Verdict, Underway)>,
+}
+
+/// A request that was let through and has not had its effect yet: threads take their time. Nobody else's turn comes before.
+struct Underway(Arc<Turns>);
+
+impl Underway {
+    fn begin(turns: &Arc<Turns>) -> Self {
+        turns.underway.fetch_add(1, Ordering::SeqCst);
+        Self(turns.clone())
+    }
+}
+
+impl Drop for Underway {
+    fn drop(&mut self) {
+        self.0.underway.fetch_sub(1, Ordering::SeqCst);
+        self.0.changed.notify_one();
+    }
 }
 
 #[derive(Default)]
@@ -144,6 +162,7 @@ struct State {
 #[derive(Default)]
 pub(crate) struct Turns {
     state: Mutex<State>,
+    underway: AtomicUsize,
     changed: Notify,
 }
 
@@ -179,7 +198,7 @@ impl Turns {
     }
 
     /// Lets requests through until every actor is done.
-    pub(crate) async fn schedule(&self, mut numbers: Numbers, odds: Odds, faulty_steps: u64) {
+    pub(crate) async fn schedule(self: &Arc<Self>, mut numbers: Numbers, odds: Odds, faulty_steps: u64) {
         let calm = Odds { fail: 0, lose_answer: 0, crash: 0, lock_storms: false, stall: 0, ..odds };
         for step in 0.. {
             self.settle().await;
@@ -202,7 +221,7 @@ impl Turns {
             let rest = {
                 let mut state = self.state();
                 state.lanes.iter_mut().for_each(Lane::purge);
-                state.lanes.iter().all(Lane::rests)
+                self.underway.load(Ordering::SeqCst) == 0 && state.lanes.iter().all(Lane::rests)
             };
             if rest {
                 return;
@@ -212,7 +231,7 @@ impl Turns {
         }
     }
 
-    fn step(&self, numbers: &mut Numbers, odds: Odds) {
+    fn step(self: &Arc<Self>, numbers: &mut Numbers, odds: Odds) {
         let mut state = self.state();
         let now = state.now;
         let mut ready: Vec<usize> = (0..state.lanes.len()).filter(|actor| state.lanes[*actor].ready(now)).collect();
@@ -242,14 +261,14 @@ impl Turns {
             None => verdict(numbers, odds),
         };
         let what = next.what;
-        let _ = next.go.send(verdict);
+        let _ = next.go.send((verdict, Underway::begin(self)));
         if verdict != Verdict::Go {
             lane.faults += 1;
         }
         if let Verdict::Dead { .. } = verdict {
             lane.life += 1;
             for waiting in lane.requests.waiting.drain(..).chain(lane.locks.waiting.drain(..)) {
-                let _ = waiting.go.send(Verdict::Dead { done: false });
+                let _ = waiting.go.send((Verdict::Dead { done: false }, Underway::begin(self)));
             }
         }
         writeln!(state.log, "{now:?} {actor} {what} {verdict:?}").unwrap();
@@ -316,25 +335,29 @@ impl Process {
         self.turns.state().lanes[self.actor].faults
     }
 
-    async fn ask(&self, what: String, is_lock: bool, sleep: Option<Duration>) -> Verdict {
+    async fn ask(&self, what: String, is_lock: bool, sleep: Option<Duration>) -> (Verdict, Option<Underway>) {
         let (go, answer) = oneshot::channel();
         {
             let mut state = self.turns.state();
             let now = state.now;
             let lane = &mut state.lanes[self.actor];
             if lane.life != self.life {
-                return Verdict::Dead { done: false };
+                return (Verdict::Dead { done: false }, None);
             }
             let queue = if is_lock { &mut lane.locks } else { &mut lane.requests };
             queue.push(Waiting { what, sleep: sleep.map(|span| now + span), go }, now);
         }
         self.turns.changed.notify_one();
-        answer.await.unwrap_or(Verdict::Dead { done: false })
+        match answer.await {
+            Ok((verdict, underway)) => (verdict, Some(underway)),
+            Err(_) => (Verdict::Dead { done: false }, None),
+        }
     }
 
     async fn request<T>(&self, name: &str, key: &Path, effect: impl Future<Output = Result<T>>) -> Result<T> {
         let is_lock = key.as_ref().starts_with(FileType::Lock.folder());
-        match self.ask(format!("{name} {key}"), is_lock, None).await {
+        let (verdict, _underway) = self.ask(format!("{name} {key}"), is_lock, None).await;
+        match verdict {
             Verdict::Go => effect.await,
             Verdict::Fail | Verdict::Dead { done: false } => Err(broken()),
             Verdict::LoseAnswer | Verdict::Dead { done: true } => {
