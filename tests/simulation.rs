@@ -16,25 +16,18 @@ use std::time::{Duration, Instant};
 use world::{Counts, Outcome, simulate};
 
 /// Seeds that found something.
-const FOUND: [u64; 13] = [
+#[rustfmt::skip]
+const FOUND: [u64; 12] = [
     // A check took a backup that ended meanwhile for damage.
-    23,
-    40,
-    88, //
+    23, 40, 88,
     // A prune that had lost its lock did so, too.
-    26,
-    314, //
+    26, 314,
     // A prune that had lost its lock went on to delete what others had begun to use.
-    2455, //
+    2455,
     // A prune and a backup both held their locks: each of the other's was refreshed just while it was looked at.
-    1_000_144,
-    1_002_001,
-    1_002_005, //
+    1_000_144, 1_002_001, 1_002_005,
     // A prune named snapshots as lacking what their backups were just storing again.
-    1_795_733_250_291,
-    1_795_733_250_387,
-    1_795_733_250_420,
-    1_795_733_250_675,
+    1_795_733_250_420, 1_795_733_250_675, 1_795_733_250_696,
 ];
 
 /// What a range of seeds came to.
