@@ -278,15 +278,20 @@ async fn a_snapshot_that_may_be_whole_by_now_is_not_said_to_lack_anything() {
     assert!(matches!(refused, Err(PruneError::Overtaken)), "{refused:?}");
 }
 
+/// A snapshot that lacks what a prune swept before it was listed, beside one that is whole.
+async fn unconfirmed(vault: &Vault) -> Id {
+    let gone = back_up(vault, folder(&[1]).path(), Arc::new(Silent)).await.unwrap();
+    back_up(vault, folder(&[2]).path(), Arc::new(Silent)).await.unwrap();
+    let snapshot = vault.snapshot(&gone).await.unwrap();
+    forget(vault, gone).await;
+    prune(vault, Duration::ZERO).await.unwrap();
+    vault.save_snapshot(&snapshot).await.unwrap()
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_whose_backup_may_be_at_work_is_not_said_to_lack_anything() {
     let (vault, clock) = native(13).await;
-    let gone = back_up(&vault, folder(&[1]).path(), Arc::new(Silent)).await.unwrap();
-    back_up(&vault, folder(&[2]).path(), Arc::new(Silent)).await.unwrap();
-    let snapshot = vault.snapshot(&gone).await.unwrap();
-    forget(&vault, gone).await;
-    prune(&vault, Duration::ZERO).await.unwrap();
-    let dead = vault.save_snapshot(&snapshot).await.unwrap();
+    let dead = unconfirmed(&vault).await;
     let names = async || match prune(&vault, Duration::ZERO).await {
         Err(PruneError::Lacking { snapshots, .. }) => snapshots,
         Err(PruneError::AtWork { holder }) if holder.starts_with("a shared lock of ") => Vec::new(),
@@ -308,12 +313,7 @@ async fn a_snapshot_whose_backup_may_be_at_work_is_not_said_to_lack_anything() {
 async fn a_snapshot_lacks_nothing_because_the_store_did_not_answer() {
     let faults = FaultStore::new(Arc::new(object_store::memory::InMemory::new()));
     let (vault, _) = native_in(Store::from_object_store(Arc::new(faults.clone()), "", "memory://faulty"), 11).await;
-    let gone = back_up(&vault, folder(&[1]).path(), Arc::new(Silent)).await.unwrap();
-    back_up(&vault, folder(&[2]).path(), Arc::new(Silent)).await.unwrap();
-    let snapshot = vault.snapshot(&gone).await.unwrap();
-    forget(&vault, gone).await;
-    prune(&vault, Duration::ZERO).await.unwrap();
-    let dead = vault.save_snapshot(&snapshot).await.unwrap();
+    let dead = unconfirmed(&vault).await;
     let mut unread = 0;
     for (when, nth) in (1..).flat_map(|nth| [(When::Nth(nth), nth), (When::From(nth), nth)]) {
         let hits = faults.hits();
