@@ -27,7 +27,7 @@ pub(super) fn return_large_blocks() {
 ///
 /// Such a block comes fresh from the system each time, which hands it out by 4 KiB pages: for a pack of 16 MiB that is
 /// four thousand faults, a tenth of what it takes to read and verify it, and for the memory of a key's scrypt a sixth of
-/// what the key takes. By large pages it is eight. Libraries allocate such blocks as well, so that the
+/// what the key takes. With large pages a pack has eight faults. Libraries allocate such blocks as well, so that the
 /// allocator is the place.
 #[derive(Debug)]
 pub struct LargePages;

@@ -335,8 +335,11 @@ impl World {
             Err(PruneError::Vault(error)) => Err(error.into()),
             Err(PruneError::DamagedTrees { why, .. } | PruneError::UnreadTrees { why, .. }) => Err(Trouble::Other(why)),
             Err(PruneError::DamagedBlob { why, .. }) => Err(Trouble::Other(why)),
-            Err(error @ (PruneError::Overtaken | PruneError::AtWork { .. })) if self.sharing == Sharing::Native => {
+            Err(error @ PruneError::Overtaken) if self.sharing == Sharing::Native => {
                 self.ledger().counts.overtaken += 1;
+                Err(Trouble::Other(error.to_string()))
+            }
+            Err(error @ PruneError::AtWork { .. }) if self.sharing == Sharing::Native => {
                 Err(Trouble::Other(error.to_string()))
             }
             Err(PruneError::Lacking { snapshots, .. }) if self.sharing == Sharing::Native => {
