@@ -82,3 +82,13 @@ pub enum BackupError {
     #[error("back up: the upload stopped")]
     UploadStopped,
 }
+
+impl From<PackError> for BackupError {
+    fn from(error: PackError) -> Self {
+        match error {
+            // It was sealed well, and the store failed.
+            PackError::Write(error) => Self::Vault(error.into()),
+            error => Self::Seal(error),
+        }
+    }
+}

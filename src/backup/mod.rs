@@ -36,9 +36,10 @@ use crate::prune::confirm::{self, Confirmed};
 use crate::source::files::{Excludes, Names};
 use crate::vault::index::Index;
 use crate::vault::lock::{LockGuard, LockKind};
+use crate::vault::pack::PackBuilder;
 use crate::vault::settings::Chunker;
 use crate::vault::snapshot::Snapshot;
-use crate::vault::{Id, Vault};
+use crate::vault::{BlobType, Id, Vault};
 
 pub use error::BackupError;
 pub use summary::Summary;
@@ -175,6 +176,7 @@ struct Run {
     index: Index,
     handle: tokio::runtime::Handle,
     cutter: chunk::Cutter,
+    mode: Mode,
     names: Arc<Names>,
     excludes: Excludes,
     caches: Caches,
@@ -194,6 +196,14 @@ struct Run {
 impl Run {
     fn stopping(&self) -> bool {
         self.failed.load(Ordering::Relaxed) || self.cancel.is_cancelled()
+    }
+
+    /// A pack for a thread to fill.
+    fn data_pack(&self) -> PackBuilder {
+        match self.mode {
+            Mode::Write => self.vault.data_pack(),
+            Mode::Rehearse => PackBuilder::to_fill(BlobType::Data, self.vault.pack_size()),
+        }
     }
 }
 
@@ -279,6 +289,7 @@ async fn run_locked(
         index,
         handle: tokio::runtime::Handle::current(),
         cutter: cutter(vault)?,
+        mode: options.mode,
         names,
         excludes: options.excludes,
         caches: options.caches,

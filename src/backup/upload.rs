@@ -115,19 +115,21 @@ async fn upload(
             }
             next = packs.recv(), if tasks.len() < pace.limit() && budget.available_permits() >= one => {
                 let Some((pack, told)) = next else { break };
-                let size = u32::try_from(pack.bytes.len()).unwrap_or(u32::MAX).min(room.bytes);
+                let size = u32::try_from(pack.in_memory()).unwrap_or(u32::MAX).min(room.bytes);
                 let permit = budget.clone().acquire_many_owned(size).await.expect("the semaphore is never closed");
                 let vault = vault.clone();
                 tasks.spawn(async move {
                     let _permit = permit;
-                    if mode == Mode::Write {
-                        vault.put_pack(&pack).await?;
-                    }
+                    let size = pack.size();
+                    let contents = match mode {
+                        Mode::Write => vault.put_pack(pack).await?,
+                        Mode::Rehearse => PackContents::from(&pack),
+                    };
                     if let Some(told) = told {
                         // The worker that waits may have given up; the pack is stored all the same.
                         let _ = told.send(());
                     }
-                    Ok((PackContents::from(&pack), pack.bytes.len() as u64))
+                    Ok((contents, size))
                 });
             }
         }

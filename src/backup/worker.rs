@@ -121,7 +121,7 @@ impl<'r> Worker<'r> {
             buffer: Vec::new(),
             offer,
             sealer: run.vault.sealer(run.level),
-            data: PackBuilder::to_fill(BlobType::Data, run.vault.pack_size()),
+            data: run.data_pack(),
             pack_size: run.vault.pack_size(),
             zeros: None,
         }
@@ -191,12 +191,12 @@ impl<'r> Worker<'r> {
         if !self.run.index.claim(BlobKey::data(id)) {
             return Ok(Stored::Before);
         }
-        let added = self.data.add(&mut self.sealer, id, chunk).map_err(BackupError::Seal)?;
+        let added = self.data.add(&mut self.sealer, id, chunk)?;
         add(&counts.data_blobs, 1);
         add(&counts.bytes_added, len);
         add(&counts.bytes_sealed, u64::from(added.stored));
         if self.data.is_full(self.pack_size) {
-            let full = std::mem::replace(&mut self.data, PackBuilder::to_fill(BlobType::Data, self.pack_size));
+            let full = std::mem::replace(&mut self.data, self.run.data_pack());
             self.send(full)?;
         }
         Ok(Stored::Now)
@@ -240,11 +240,11 @@ impl<'r> Worker<'r> {
         let added = match tree.body {
             TreeBody::Memory(json) => pack.add(&mut self.sealer, id, &json),
             TreeBody::Spilled(mut file) => {
-                let len = u32::try_from(len).map_err(|_| BackupError::Seal(PackError::Implausible(len)))?;
+                let len = u32::try_from(len).map_err(|_| PackError::Implausible(len))?;
                 pack.add_stream(&mut self.sealer, id, len, &mut file)
             }
         };
-        let added = added.map_err(BackupError::Seal)?;
+        let added = added?;
         add(&counts.tree_blobs, 1);
         add(&counts.bytes_added, len);
         add(&counts.bytes_sealed, u64::from(added.stored));
@@ -257,7 +257,7 @@ impl<'r> Worker<'r> {
     }
 
     fn send(&mut self, pack: PackBuilder) -> Result<(), BackupError> {
-        let finished = pack.finish(&self.sealer).map_err(BackupError::Seal)?;
+        let finished = pack.finish(&self.sealer)?;
         self.run.uploads.send(finished)
     }
 
@@ -267,7 +267,7 @@ impl<'r> Worker<'r> {
         let mut shared = left.0.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(other) = shared.take() {
             if mine.len() + other.len() <= self.pack_size as usize {
-                mine.absorb(other).map_err(BackupError::Seal)?;
+                mine.absorb(other)?;
             } else {
                 let (larger, smaller) = if mine.len() > other.len() { (mine, other) } else { (other, mine) };
                 mine = smaller;

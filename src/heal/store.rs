@@ -132,14 +132,13 @@ impl Writer {
         if self.unnamed.iter().map(|pack| pack.blobs.len()).sum::<usize>() >= BLOBS_PER_FILE {
             self.name().await?;
         }
-        let weight = u32::try_from(pack.bytes.len() * 2).unwrap_or(u32::MAX).min(IN_FLIGHT);
+        let weight = u32::try_from(pack.in_memory() * 2).unwrap_or(u32::MAX).min(IN_FLIGHT);
         let permit = self.budget.clone().acquire_many_owned(weight).await.expect("the semaphore is never closed");
         let vault = self.vault.clone();
         self.uploads.spawn(async move {
             let _permit = permit;
-            vault.put_pack(&pack).await?;
-            let (contents, size) = (PackContents::from(&pack), pack.bytes.len() as u64);
-            drop(pack);
+            let size = pack.size();
+            let contents = vault.put_pack(pack).await?;
             let proven = vault.prove_pack(&contents.id).await;
             proven.map_err(|source| HealError::ReadBack { pack: contents.id, source: Box::new(source) })?;
             Ok((contents, size))

@@ -376,8 +376,8 @@ async fn a_blob_that_is_damaged_in_both_of_its_packs_hits_its_files() {
     let mut sealer = scene.vault.sealer(3);
     builder.add(&mut sealer, key.id, &plain).unwrap();
     let second = builder.finish(&sealer).unwrap();
-    scene.vault.put_pack(&second).await.unwrap();
-    scene.vault.save_index(&[(&second).into()]).await.unwrap();
+    let second = scene.vault.put_pack(second).await.unwrap();
+    scene.vault.save_index(std::slice::from_ref(&second)).await.unwrap();
     flip(&scene.vault, &layout::pack(&pack), 40).await;
     let one = damage(&scene.vault).await;
     assert!(one.len() == 1 && one[0].files.is_empty(), "it is whole in the other: {one:?}");

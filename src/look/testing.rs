@@ -33,8 +33,8 @@ impl Bed {
         let mut pack = PackBuilder::new(kind);
         pack.add(&mut sealer, id, plain).expect("a small blob");
         let pack = pack.finish(&sealer).expect("one blob");
-        self.vault.put_pack(&pack).await.expect("room in memory");
-        self.index.insert(&(&pack).into());
+        let pack = self.vault.put_pack(pack).await.expect("room in memory");
+        self.index.insert(&pack);
     }
 
     /// A file of these pieces.

@@ -279,7 +279,7 @@ impl Packer {
     async fn upload(&mut self, pack: PackBuilder) -> Result<(), PruneError> {
         let Some(sealer) = &self.sealer else { return Ok(()) };
         let finished = pack.finish(sealer).map_err(VaultError::seal)?;
-        let weight = u32::try_from(finished.bytes.len()).unwrap_or(u32::MAX).min(IN_FLIGHT);
+        let weight = u32::try_from(finished.in_memory()).unwrap_or(u32::MAX).min(IN_FLIGHT);
         let permit = self.budget.clone().acquire_many_owned(weight).await.expect("the semaphore is never closed");
         while let Some(stored) = self.uploads.try_join_next() {
             self.stored(stored)?;
@@ -290,8 +290,7 @@ impl Packer {
         let vault = self.vault.clone();
         self.uploads.spawn(async move {
             let _permit = permit;
-            vault.put_pack(&finished).await?;
-            Ok(PackContents::from(&finished))
+            vault.put_pack(finished).await
         });
         Ok(())
     }

@@ -87,7 +87,7 @@ async fn no_index_file_keeps_account_of_a_pack_that_was_deleted() {
     let mut sealer = vault.sealer(3);
     builder.add(&mut sealer, Id::of(b"marked"), b"marked").unwrap();
     let pack = builder.finish(&sealer).unwrap();
-    vault.put_pack(&pack).await.unwrap();
+    let pack = vault.put_pack(pack).await.unwrap();
     let json = format!(r#"{{"packs":[],"packs_to_delete":[{{"id":"{}","blobs":[]}}]}}"#, pack.id);
     let account = vault.save(FileType::Index, json.as_bytes()).await.unwrap();
 

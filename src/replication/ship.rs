@@ -171,15 +171,13 @@ impl Shipping {
             Verify::ReadBack => 2,
             Verify::Structure => 1,
         };
-        let weight = u32::try_from(pack.bytes.len() * times).unwrap_or(u32::MAX).min(IN_FLIGHT);
+        let weight = u32::try_from(pack.in_memory() * times).unwrap_or(u32::MAX).min(IN_FLIGHT);
         let permit = self.budget.clone().acquire_many_owned(weight).await.expect("the semaphore is never closed");
         let (copy, verify) = (self.copy.clone(), self.verify);
         self.uploads.spawn(async move {
             let _permit = permit;
-            copy.put_pack(&pack).await.map_err(ReplicateError::Copy)?;
-            let contents = PackContents::from(&pack);
-            let size = pack.bytes.len() as u64;
-            drop(pack);
+            let size = pack.size();
+            let contents = copy.put_pack(pack).await.map_err(ReplicateError::Copy)?;
             prove(&copy, &contents, size, verify).await?;
             Ok((contents, size))
         });

@@ -14,7 +14,7 @@ use crate::monitor::{Cancel, Monitor, Silent};
 use crate::vault::pack::PackBuilder;
 use crate::vault::snapshot::Snapshot;
 use crate::vault::tests::vault;
-use crate::vault::{BlobType, Id, PackContents};
+use crate::vault::{BlobType, Id};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn links_and_the_times_of_folders_wait_for_files_of_earlier_windows() {
@@ -76,10 +76,8 @@ async fn a_file_of_more_chunks_than_a_window_holds_comes_back_and_is_mended() {
     let mut pack = PackBuilder::new(BlobType::Tree);
     pack.add(&mut sealer, Id::of(&tree), &tree).unwrap();
     let trees = pack.finish(&sealer).unwrap();
-    for pack in [&data, &trees] {
-        vault.put_pack(pack).await.unwrap();
-    }
-    vault.save_index(&[PackContents::from(&data), PackContents::from(&trees)]).await.unwrap();
+    let stored = [vault.put_pack(data).await.unwrap(), vault.put_pack(trees).await.unwrap()];
+    vault.save_index(&stored).await.unwrap();
     let snapshot = Snapshot { tree: Id::of(&tree), paths: vec!["/".to_owned()], ..Snapshot::default() };
 
     let target = tempfile::tempdir().unwrap();

@@ -2,7 +2,8 @@
 //!
 //! Invariant: a put or delete that returned survives a power cut. A put writes a temporary file beside its target, syncs
 //! it, publishes it under its name in one step and syncs the folder; folders are synced into their parents before anything
-//! in them is acknowledged. A crash leaves at most a temporary file, which listings skip (the name is the one restic
+//! in them is acknowledged. What is too long to be held in memory until its name is known is such a temporary file from its
+//! first byte on. A crash leaves at most a temporary file, which listings skip (the name is the one restic
 //! gives its own) and nobody reads; a prune removes it. A sync that failed is an error, and nothing here tries it again: the kernel may have
 //! dropped the pages it could not write.
 //!
@@ -24,7 +25,10 @@ use object_store::{
 };
 use tree::{Tree, Which};
 
+mod draft;
 mod tree;
+
+pub(super) use draft::Draft;
 
 const STORE: &str = "local";
 /// Bytes that are read from a disk of this machine where the call is made: handing the work to another thread and waiting
@@ -75,6 +79,11 @@ impl DurableLocal {
         buffer: &'b mut Vec<u8>,
     ) -> io::Result<&'b [u8]> {
         self.tree.read_into(location, range, buffer)
+    }
+
+    /// Begins an object whose name is not known yet, in a folder of the store, on the calling thread.
+    pub(super) fn draft(&self, folder: &Path) -> Result<Draft> {
+        Draft::begin(&self.tree, folder).map_err(|source| io_error(folder, source))
     }
 
     /// Runs file work off the async threads.

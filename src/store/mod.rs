@@ -7,6 +7,7 @@
 #[cfg(test)]
 mod conformance;
 mod credentials;
+mod draft;
 pub mod error;
 pub mod fault;
 mod limit;
@@ -34,6 +35,7 @@ use object_store::{
 };
 use tokio::runtime::Handle;
 
+pub use draft::Draft;
 pub use error::{Reaction, StoreError, StoreErrorKind};
 pub use options::{Credentials, OpenOptions};
 pub use requests::Requests;
@@ -61,6 +63,8 @@ struct Inner {
     local: Option<Arc<local::DurableLocal>>,
     /// Whether its bytes may be read past `objects`: it is on this machine, and nothing counts or slows them.
     reads_here: bool,
+    /// The same for bytes that are written.
+    writes_here: bool,
 }
 
 /// What a listing says of one object.
@@ -127,8 +131,10 @@ impl Store {
             Address::Memory { .. } => true,
             Address::S3(_) => false,
         };
-        let reads_here = local.is_some() && lists_at_once && options.download_limit.is_none();
-        Ok(Self { inner: Arc::new(Inner { objects, prefix, url: shown, local, reads_here, lists_at_once, meter }) })
+        let here = local.is_some() && lists_at_once;
+        let (reads_here, writes_here) = (here && options.download_limit.is_none(), here && options.upload_limit.is_none());
+        let inner = Inner { objects, prefix, url: shown, local, reads_here, writes_here, lists_at_once, meter };
+        Ok(Self { inner: Arc::new(inner) })
     }
 
     /// A store over `inner`, rooted at `prefix`; `url` is what messages call it.
@@ -143,6 +149,7 @@ impl Store {
                 url: url.to_owned(),
                 local: None,
                 reads_here: false,
+                writes_here: false,
                 lists_at_once: false,
                 meter: Arc::default(),
             }),
@@ -231,6 +238,23 @@ impl Store {
         let path = self.path("put", key)?;
         let put = self.inner.objects.put(&path, PutPayload::from_bytes(body)).await;
         put.map(|_| ()).map_err(|e| self.error("put", key, &e))
+    }
+
+    /// Whether an object can be written before its name is known: in a folder of this machine.
+    pub fn has_drafts(&self) -> bool {
+        self.inner.local.is_some() && self.inner.writes_here
+    }
+
+    /// Begins such an object, where there are any. For a thread that may wait; it lies in the folder `key` meanwhile, where
+    /// no listing shows it.
+    pub fn draft(&self, key: &str) -> Result<Option<Draft>, StoreError> {
+        match &self.inner.local {
+            Some(local) if self.inner.writes_here => {
+                let begun = local.draft(&self.path("put", key)?).map_err(|e| self.error("put", key, &e))?;
+                Ok(Some(Draft::new(self.clone(), key, begun)))
+            }
+            Some(_) | None => Ok(None),
+        }
     }
 
     /// Writes the object unless there is one.

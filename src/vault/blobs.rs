@@ -18,7 +18,7 @@ use super::index::{Index, PackContents};
 use super::layout;
 use super::lock::LockGuard;
 use super::opening::off_thread;
-use super::pack::{self, FinishedPack, PackError, open_blob};
+use super::pack::{self, Body, FinishedPack, PackBuilder, PackError, open_blob};
 use crate::store::{StoreError, StoreErrorKind};
 
 /// Bytes at a pack's end that are fetched first: most headers are shorter.
@@ -28,14 +28,30 @@ const HEADER_GUESS: u64 = 64 << 10;
 const REMOVERS: usize = 4;
 
 impl Vault {
-    /// Stores a pack. Durable when it returns; nobody finds its blobs before an index file names it.
-    pub async fn put_pack(&self, pack: &FinishedPack) -> Result<(), VaultError> {
-        self.writable()?;
-        self.store().put(&layout::pack(&pack.id), pack.bytes.clone()).await?;
-        if let Some(cache) = self.tree_cache(pack.kind) {
-            keep(cache, pack.id, pack.bytes.clone()).await;
+    /// An empty pack for data, for a thread that may wait. Where the vault is a folder of this machine, little of it is ever
+    /// in memory.
+    pub fn data_pack(&self) -> PackBuilder {
+        if self.store().has_drafts() {
+            PackBuilder::to_write(BlobType::Data, self.store().clone(), layout::UNNAMED_PACKS)
+        } else {
+            PackBuilder::to_fill(BlobType::Data, self.pack_size())
         }
-        Ok(())
+    }
+
+    /// Stores a pack and says what is in it. Durable when it returns; nobody finds its blobs before an index file names it.
+    pub async fn put_pack(&self, pack: FinishedPack) -> Result<PackContents, VaultError> {
+        self.writable()?;
+        let (contents, key) = (PackContents::from(&pack), layout::pack(&pack.id));
+        match pack.body {
+            Body::Draft(draft) => draft.publish(&key).await?,
+            Body::Memory(bytes) => {
+                self.store().put(&key, bytes.clone()).await?;
+                if let Some(cache) = self.tree_cache(pack.kind) {
+                    keep(cache, pack.id, bytes).await;
+                }
+            }
+        }
+        Ok(contents)
     }
 
     /// Removes packs; goes on past failures and returns the first.

@@ -28,6 +28,9 @@ pub const HOSTS: &str = "drctl/hosts";
 /// Where the evidence of drills is.
 pub const EVIDENCE: &str = "drctl/evidence";
 
+/// Where packs lie while they are written and have no name yet: a folder that stock tools make, too.
+pub const UNNAMED_PACKS: &str = "data/00";
+
 /// The types of objects that are named by an id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum FileType {

@@ -97,6 +97,75 @@ async fn a_left_over_under_the_next_name_is_stepped_over() {
 }
 
 #[tokio::test]
+async fn a_draft_is_no_object_until_it_is_published_and_whole_from_then_on() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(&folder.path().join("vault")).await;
+    assert!(store.has_drafts());
+    let mut draft = store.draft("data/00").unwrap().unwrap();
+    assert!(draft.is_empty());
+    draft.append(b"one, ").unwrap();
+    draft.append(b"two").unwrap();
+    assert_eq!(draft.len(), 8);
+    let mut there = [0; 3];
+    draft.read(5, &mut there).unwrap();
+    assert_eq!(&there, b"two");
+    assert!(draft.read(6, &mut there).is_err(), "as far as it goes");
+    assert_eq!(store.list("").await.unwrap(), []);
+    let unnamed = folder.path().join("vault/data/00");
+    assert_eq!(files(&unnamed).len(), 1);
+    assert_eq!(std::fs::metadata(unnamed.join(&files(&unnamed)[0])).unwrap().permissions().mode() & 0o777, 0o600);
+
+    draft.publish("data/ab/abcd").await.unwrap();
+    assert_eq!(store.get("data/ab/abcd").await.unwrap(), "one, two");
+    assert_eq!(files(&unnamed), Vec::<String>::new());
+    let mut second = store.draft("data/00").unwrap().unwrap();
+    second.append(b"three").unwrap();
+    second.publish("data/ab/abcd").await.unwrap();
+    assert_eq!(store.get("data/ab/abcd").await.unwrap(), "three", "as a put does");
+}
+
+#[tokio::test]
+async fn a_draft_that_is_given_up_or_swept_away_leaves_nothing() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = open(folder.path()).await;
+    let mut given_up = store.draft("data/00").unwrap().unwrap();
+    given_up.append(b"half").unwrap();
+    drop(given_up);
+    assert_eq!(files(&folder.path().join("data/00")), Vec::<String>::new());
+
+    let mut swept = store.draft("data/00").unwrap().unwrap();
+    swept.append(b"half").unwrap();
+    assert_eq!(store.remove_unfinished("data").await.unwrap(), 4, "what a crash leaves looks the same");
+    assert!(swept.publish("data/ab/abcd").await.is_err());
+    assert_eq!(store.list("").await.unwrap(), []);
+}
+
+#[tokio::test]
+async fn a_draft_reaches_a_folder_on_another_disk() {
+    let (folder, disk) = (tempfile::tempdir().unwrap(), tempfile::tempdir_in("/dev/shm").unwrap());
+    std::fs::create_dir(folder.path().join("data")).unwrap();
+    std::os::unix::fs::symlink(disk.path(), folder.path().join("data/00")).unwrap();
+    let store = open(folder.path()).await;
+    let mut draft = store.draft("data/00").unwrap().unwrap();
+    draft.append(&vec![7; 3 << 20]).unwrap();
+    draft.publish("data/ab/abcd").await.unwrap();
+    assert_eq!(store.get("data/ab/abcd").await.unwrap(), vec![7; 3 << 20]);
+    assert_eq!((files(disk.path()), files(&folder.path().join("data/ab"))), (vec![], vec!["abcd".to_owned()]));
+}
+
+#[tokio::test]
+async fn only_a_folder_of_this_machine_without_a_limit_has_drafts() {
+    let folder = tempfile::tempdir().unwrap();
+    let root = folder.path().to_str().unwrap();
+    let limited = StoreOptions { upload_limit: Some(crate::units::ByteSize(1 << 20)), ..StoreOptions::default() };
+    let memory = Store::open("memory://drafts", &StoreOptions::default()).await.unwrap();
+    for store in [Store::open(root, &limited).await.unwrap(), memory] {
+        assert!(!store.has_drafts());
+        assert!(store.draft("data/00").unwrap().is_none());
+    }
+}
+
+#[tokio::test]
 async fn a_root_that_vanished_is_neither_empty_nor_made_anew() {
     let folder = tempfile::tempdir().unwrap();
     let root = folder.path().join("disk");
@@ -108,6 +177,7 @@ async fn a_root_that_vanished_is_neither_empty_nor_made_anew() {
     assert_eq!(store.list("data").await.unwrap_err().kind, StoreErrorKind::NoBucket);
     assert_eq!(store.put("config", "x".into()).await.unwrap_err().kind, StoreErrorKind::NoBucket);
     assert_eq!(store.put("data/ab/abcd", "x".into()).await.unwrap_err().kind, StoreErrorKind::NoBucket);
+    assert_eq!(store.draft("data/00").unwrap_err().kind, StoreErrorKind::NoBucket);
     assert!(!root.exists());
 }
 
@@ -144,6 +214,9 @@ async fn a_full_disk_says_so_and_keeps_what_it_has() {
     store.put("small", vec![1; 4096].into()).await.unwrap();
     let put = store.put("data/large", vec![2; 2 << 20].into()).await;
     let created = store.put_new("data/large", vec![2; 2 << 20].into()).await;
+    let mut draft = store.draft("data").unwrap().unwrap();
+    let appended = draft.append(&vec![2; 2 << 20]);
+    drop(draft);
     let left = files(&folder.path().join("data"));
     let kept = store.get("small").await;
     let again = store.put("data/fits", vec![3; 4096].into()).await;
@@ -151,6 +224,7 @@ async fn a_full_disk_says_so_and_keeps_what_it_has() {
     assert!(unmounted.success());
     assert_eq!(put.unwrap_err().kind, StoreErrorKind::NoSpace);
     assert_eq!(created.unwrap_err().kind, StoreErrorKind::NoSpace);
+    assert_eq!(appended.unwrap_err().kind, StoreErrorKind::NoSpace);
     assert_eq!(left, Vec::<String>::new(), "the unfinished file is gone");
     assert_eq!(kept.unwrap().len(), 4096);
     again.unwrap();

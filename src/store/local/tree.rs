@@ -41,7 +41,7 @@ impl Tree {
         Self { root: root.to_owned(), is_near, root_expected, settled: Mutex::new(settled), temporaries }
     }
 
-    fn path(&self, location: &Path) -> PathBuf {
+    pub(super) fn path(&self, location: &Path) -> PathBuf {
         self.root.join(location.as_ref())
     }
 
@@ -69,7 +69,7 @@ impl Tree {
     }
 
     /// Makes `folder` and what is missing above it, each synced into its parent, once in this process.
-    fn settle(&self, folder: &FsPath) -> io::Result<()> {
+    pub(super) fn settle(&self, folder: &FsPath) -> io::Result<()> {
         let settled = |folder: &FsPath| self.settled.lock().unwrap_or_else(PoisonError::into_inner).contains(folder);
         if settled(folder) {
             return Ok(());
@@ -88,18 +88,23 @@ impl Tree {
         Ok(())
     }
 
-    /// Writes and syncs the body beside `target`. Gives the temporary name and the entity tag of what was written.
-    fn write_temporary(&self, target: &FsPath, payload: &PutPayload) -> io::Result<(PathBuf, String)> {
-        let (path, mut file) = loop {
+    /// Makes a temporary file beside `target`.
+    pub(super) fn make_temporary(&self, target: &FsPath) -> io::Result<(PathBuf, File)> {
+        loop {
             let mut name = target.as_os_str().to_owned();
             name.push(format!("-tmp-{}", self.temporaries.fetch_add(1, Ordering::Relaxed)));
-            match OpenOptions::new().write(true).create_new(true).mode(0o600).open(&name) {
-                Ok(file) => break (PathBuf::from(name), file),
+            match OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&name) {
+                Ok(file) => return Ok((PathBuf::from(name), file)),
                 // A left-over, or another host's on a shared file system.
                 Err(e) if e.kind() == ErrorKind::AlreadyExists => {}
                 Err(e) => return Err(e),
             }
-        };
+        }
+    }
+
+    /// Writes and syncs the body beside `target`. Gives the temporary name and the entity tag of what was written.
+    fn write_temporary(&self, target: &FsPath, payload: &PutPayload) -> io::Result<(PathBuf, String)> {
+        let (path, mut file) = self.make_temporary(target)?;
         let written = payload.iter().try_for_each(|part| file.write_all(part)).and_then(|()| file.sync_all());
         match written.and_then(|()| file.metadata()) {
             Ok(meta) => Ok((path, entity_tag(&meta))),
@@ -110,7 +115,7 @@ impl Tree {
         }
     }
 
-    fn publish(&self, temporary: &FsPath, target: &FsPath, folder: &FsPath, mode: PutMode) -> io::Result<()> {
+    pub(super) fn publish(&self, temporary: &FsPath, target: &FsPath, folder: &FsPath, mode: PutMode) -> io::Result<()> {
         match mode {
             PutMode::Overwrite => std::fs::rename(temporary, target)?,
             PutMode::Create => rename_new(temporary, target)?,

@@ -1,4 +1,4 @@
-//! A pack while it is filled, in memory.
+//! A pack while it is filled: in memory, or on its way into a folder of this machine.
 
 use std::io::Read;
 use std::num::NonZeroU32;
@@ -10,6 +10,7 @@ use zstd::zstd_safe::compress_bound;
 use super::header;
 use super::worth::looks_incompressible;
 use super::{MAX_HEADER, PackError, Sealer};
+use crate::store::{self, Store};
 use crate::vault::blob::{BlobKey, BlobType, Located};
 use crate::vault::crypto::{IV_LEN, OVERHEAD};
 use crate::vault::id::Id;
@@ -25,15 +26,39 @@ const MOST_BLOBS: usize = BLOBS_PER_FILE;
 /// Bytes of the last blob, which makes a pack longer than it should be, and of the header.
 const BEYOND: usize = 9 << 20;
 
+/// Bytes of a pack that leave memory together, while they are still near the processor.
+const STEP: usize = 512 << 10;
+
 /// Fills a pack, blob by blob. The pack is hashed as it grows, so that finishing it is cheap.
 ///
-/// A blob that fails to be added leaves the pack as it was.
+/// A blob that fails to be added leaves the pack as it was, unless it could not be written: then the pack is lost.
 #[derive(Debug)]
 pub struct PackBuilder {
     kind: BlobType,
+    /// What is in memory: all of it, or what comes behind the draft.
     bytes: Vec<u8>,
+    draft: Draft,
     hash: Sha256,
     entries: Vec<Entry>,
+}
+
+/// Where the beginning of a pack is written to when there is enough of it.
+#[derive(Debug)]
+enum Draft {
+    None,
+    /// A folder of this store, with the pack's first bytes.
+    Later(Store, &'static str),
+    Begun(store::Draft),
+}
+
+impl Draft {
+    /// Bytes written.
+    fn len(&self) -> usize {
+        match self {
+            Self::Begun(draft) => usize::try_from(draft.len()).unwrap_or(usize::MAX),
+            Self::None | Self::Later(..) => 0,
+        }
+    }
 }
 
 /// One blob of the pack.
@@ -54,16 +79,43 @@ pub struct AddedBlob {
 }
 
 /// A pack ready to be stored.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct FinishedPack {
-    /// SHA-256 of `bytes`, and its name.
+    /// SHA-256 of its bytes, and its name.
     pub id: Id,
     /// What its blobs are.
     pub kind: BlobType,
-    /// The whole pack.
-    pub bytes: Bytes,
+    /// All of it.
+    pub body: Body,
     /// Its blobs, in the order in which they lie.
     pub blobs: Vec<(Id, Located)>,
+}
+
+/// The bytes of a finished pack.
+#[derive(Debug)]
+pub enum Body {
+    /// In memory.
+    Memory(Bytes),
+    /// Written, and still without a name.
+    Draft(store::Draft),
+}
+
+impl FinishedPack {
+    /// Bytes of it that are in memory.
+    pub fn in_memory(&self) -> usize {
+        match &self.body {
+            Body::Memory(bytes) => bytes.len(),
+            Body::Draft(_) => 0,
+        }
+    }
+
+    /// How many bytes it has.
+    pub fn size(&self) -> u64 {
+        match &self.body {
+            Body::Memory(bytes) => bytes.len() as u64,
+            Body::Draft(draft) => draft.len(),
+        }
+    }
 }
 
 impl From<&FinishedPack> for PackContents {
@@ -76,13 +128,20 @@ impl From<&FinishedPack> for PackContents {
 impl PackBuilder {
     /// An empty pack for blobs of this type.
     pub fn new(kind: BlobType) -> Self {
-        Self { kind, bytes: Vec::new(), hash: Sha256::new(), entries: Vec::new() }
+        Self { kind, bytes: Vec::new(), draft: Draft::None, hash: Sha256::new(), entries: Vec::new() }
     }
 
     /// An empty pack that is going to be filled up to `target` bytes, and by as much more as a chunk of a file may have.
     /// The room is asked for at once, which takes no memory before it is used: to grow would mean to copy.
     pub fn to_fill(kind: BlobType, target: u32) -> Self {
         Self { bytes: Vec::with_capacity(target as usize + BEYOND), ..Self::new(kind) }
+    }
+
+    /// An empty pack that is written while it is filled, to a draft in this folder of a store that has drafts. Blobs are
+    /// then added by a thread that may wait.
+    pub fn to_write(kind: BlobType, store: Store, folder: &'static str) -> Self {
+        let draft = Draft::Later(store, folder);
+        Self { bytes: Vec::with_capacity(STEP + BEYOND), draft, ..Self::new(kind) }
     }
 
     /// What its blobs are.
@@ -92,7 +151,7 @@ impl PackBuilder {
 
     /// Bytes of the blobs added so far, sealed.
     pub fn len(&self) -> usize {
-        self.bytes.len()
+        self.draft.len() + self.bytes.len()
     }
 
     /// Whether nothing was added.
@@ -107,7 +166,7 @@ impl PackBuilder {
 
     /// Whether the pack has reached `target` bytes, or as many blobs as an index file names: time to finish it.
     pub fn is_full(&self, target: u32) -> bool {
-        self.bytes.len() >= target as usize || self.entries.len() >= MOST_BLOBS
+        self.len() >= target as usize || self.entries.len() >= MOST_BLOBS
     }
 
     /// Compresses `plain` where that helps (trees always, so that stock tools leave them alone), seals and adds it.
@@ -208,10 +267,39 @@ impl PackBuilder {
     /// Adds all blobs of another pack of the same type behind its own.
     pub fn absorb(&mut self, other: Self) -> Result<(), PackError> {
         debug_assert_eq!(self.kind, other.kind, "stock tools expect one type a pack");
-        self.room(self.entries.len() + other.entries.len(), other.bytes.len())?;
+        self.room(self.entries.len() + other.entries.len(), other.len())?;
+        if let Draft::Begun(draft) = &other.draft {
+            let mut at = 0;
+            while at < draft.len() {
+                let start = self.bytes.len();
+                let step = usize::try_from(draft.len() - at).unwrap_or(STEP).min(STEP);
+                self.bytes.resize(start + step, 0);
+                draft.read(at, &mut self.bytes[start..]).map_err(PackError::Write)?;
+                at += step as u64;
+                self.hash.update(&self.bytes[start..]);
+                self.write(STEP)?;
+            }
+        }
         self.bytes.extend_from_slice(&other.bytes);
         self.hash.update(&other.bytes);
         self.entries.extend(other.entries);
+        self.write(STEP)
+    }
+
+    /// Moves what is in memory into the draft, if there is to be one and it has come to so many bytes.
+    fn write(&mut self, step: usize) -> Result<(), PackError> {
+        if self.bytes.len() < step {
+            return Ok(());
+        }
+        if let Draft::Later(store, folder) = &self.draft
+            && let Some(begun) = store.draft(folder).map_err(PackError::Write)?
+        {
+            self.draft = Draft::Begun(begun);
+        }
+        if let Draft::Begun(draft) = &mut self.draft {
+            draft.append(&self.bytes).map_err(PackError::Write)?;
+            self.bytes.clear();
+        }
         Ok(())
     }
 
@@ -229,6 +317,9 @@ impl PackBuilder {
         let len = u32::try_from(self.bytes.len() - start).map_err(|_| PackError::Full)?;
         self.bytes.extend_from_slice(&len.to_le_bytes());
         self.hash.update(&self.bytes[start..]);
+        if self.draft.len() > 0 {
+            self.write(0)?;
+        }
         let id = Id(self.hash.finalize().into());
         let mut offset = 0;
         let blobs = self.entries.iter().map(|entry| {
@@ -236,7 +327,12 @@ impl PackBuilder {
             offset += entry.length;
             (entry.id, at)
         });
-        Ok(FinishedPack { id, kind: self.kind, blobs: blobs.collect(), bytes: self.bytes.into() })
+        let blobs = blobs.collect();
+        let body = match self.draft {
+            Draft::Begun(draft) => Body::Draft(draft),
+            Draft::None | Draft::Later(..) => Body::Memory(self.bytes.into()),
+        };
+        Ok(FinishedPack { id, kind: self.kind, body, blobs })
     }
 
     /// Whether another blob of `len` bytes fits, however badly it compresses.
@@ -247,7 +343,7 @@ impl PackBuilder {
     /// The pack must stay within 32 bits, and its header within the header's limit.
     fn room(&self, entries: usize, more: usize) -> Result<(), PackError> {
         let header = header::plain_len(entries) + OVERHEAD;
-        let end = self.bytes.len() + more + header + size_of::<u32>();
+        let end = self.len() + more + header + size_of::<u32>();
         if header <= MAX_HEADER as usize && u32::try_from(end).is_ok() { Ok(()) } else { Err(PackError::Full) }
     }
 
@@ -270,6 +366,7 @@ impl PackBuilder {
         let length = u32::try_from(blob.len()).map_err(|_| PackError::Full)?;
         self.hash.update(blob);
         self.entries.push(Entry { id, length, uncompressed });
+        self.write(STEP)?;
         Ok(AddedBlob { stored: length, compressed: uncompressed.is_some() })
     }
 }

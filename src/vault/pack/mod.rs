@@ -3,7 +3,8 @@
 //! A pack is its sealed blobs, one after another without padding, then a sealed header that lists them, then the length of
 //! that sealed header (u32, little-endian). A pack is named by the SHA-256 of its bytes and holds blobs of one type.
 //! Invariants: a blob is never handed out unless its plaintext hashes to its id, and no length read from a pack or an index
-//! is trusted before it was compared with what can be. Where packs are stored, and which are needed, is not known here.
+//! is trusted before it was compared with what can be. What packs are called in a store, and which are needed, is not known
+//! here.
 
 mod build;
 mod header;
@@ -13,7 +14,7 @@ mod worth;
 
 use std::num::NonZeroU32;
 
-pub use build::{AddedBlob, FinishedPack, PackBuilder};
+pub use build::{AddedBlob, Body, FinishedPack, PackBuilder};
 pub use header::{decode_header, header_len, implied_size, parse_header, read_header};
 pub use open::{BlobReader, Opener, open_blob};
 pub use seal::Sealer;
@@ -21,6 +22,7 @@ pub use seal::Sealer;
 use super::blob::BlobType;
 use super::crypto::{CryptoError, OVERHEAD};
 use super::id::Id;
+use crate::store::StoreError;
 
 /// The size that packs are filled up to unless the vault's settings say otherwise, in bytes.
 pub const DEFAULT_PACK_SIZE: u32 = 16 << 20;
@@ -78,6 +80,9 @@ pub enum PackError {
     /// The plaintext could not be read while it was sealed.
     #[error("read the plaintext to be sealed")]
     Source(#[source] std::io::Error),
+    /// What was sealed could not be written.
+    #[error(transparent)]
+    Write(StoreError),
 }
 
 /// Compares what an index or a header says about a blob with what can be.

@@ -6,6 +6,7 @@ use zstd::zstd_safe::get_frame_content_size;
 
 use super::*;
 use crate::clock::{Random, Seeded};
+use crate::store::Store;
 use crate::vault::crypto::{self, MasterKey};
 use crate::vault::index::PackContents;
 use crate::vault::index_file::BLOBS_PER_FILE;
@@ -35,9 +36,16 @@ fn one(kind: BlobType, plain: &[u8]) -> (AddedBlob, FinishedPack) {
     (added, pack.finish(&sealer).unwrap())
 }
 
+fn bytes(pack: &FinishedPack) -> &[u8] {
+    match &pack.body {
+        Body::Memory(bytes) => bytes,
+        Body::Draft(_) => panic!("it was written"),
+    }
+}
+
 fn sealed_of(pack: &FinishedPack, i: usize) -> &[u8] {
     let at = pack.blobs[i].1;
-    &pack.bytes[at.offset as usize..][..at.length as usize]
+    &bytes(pack)[at.offset as usize..][..at.length as usize]
 }
 
 #[test]
@@ -89,10 +97,10 @@ fn a_pack_is_its_blobs_its_header_and_nothing_else() {
     assert!(!builder.is_full(1 << 20) && builder.is_full(40_000));
     let sum = builder.len();
     let pack = builder.finish(&sealer).unwrap();
-    assert_eq!(pack.id, Id::of(&pack.bytes));
-    assert_eq!(implied_size(pack.blobs.iter().map(|(_, at)| at)), pack.bytes.len() as u64);
-    assert_eq!(pack.bytes.len(), sum + 36 + 37 * 3 + 41, "one of the four was compressed");
-    let read = read_header(&key(), pack.id, &pack.bytes).unwrap();
+    assert_eq!(pack.id, Id::of(bytes(&pack)));
+    assert_eq!(implied_size(pack.blobs.iter().map(|(_, at)| at)), bytes(&pack).len() as u64);
+    assert_eq!(bytes(&pack).len(), sum + 36 + 37 * 3 + 41, "one of the four was compressed");
+    let read = read_header(&key(), pack.id, bytes(&pack)).unwrap();
     assert_eq!(read, PackContents::from(&pack));
     assert!(read.blobs.iter().all(|(key, at)| key.kind == BlobType::Data && at.pack == pack.id));
 }
@@ -154,8 +162,66 @@ fn a_pack_takes_in_another_without_opening_it() {
     builder.absorb(second).unwrap();
     assert_eq!((builder.len(), builder.count()), (sum, 2));
     let pack = builder.finish(&sealer).unwrap();
-    assert_eq!(read_header(&key(), pack.id, &pack.bytes).unwrap(), PackContents::from(&pack));
+    assert_eq!(read_header(&key(), pack.id, bytes(&pack)).unwrap(), PackContents::from(&pack));
     assert_eq!(open_blob(&key(), &Id::of(&other), sealed_of(&pack, 1), pack.blobs[1].1.uncompressed).unwrap(), other);
+}
+
+/// Packs of the same blobs, filled in memory and on the way into a folder; what the first one and, if there is one, the
+/// second one that it absorbs are filled with is given in blobs of 100 kB.
+async fn written(first: usize, absorbed: Option<usize>) {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().to_str().unwrap(), &Default::default()).await.unwrap();
+    let fill = |mut builder: PackBuilder, sealer: &mut Sealer, blobs: std::ops::Range<usize>| {
+        for seed in blobs {
+            let plain = random(100_000, seed as u64);
+            builder.add(sealer, Id::of(&plain), &plain).unwrap();
+        }
+        builder
+    };
+    let make = |new: &dyn Fn() -> PackBuilder| {
+        let mut sealer = sealer();
+        let mut builder = fill(new(), &mut sealer, 0..first);
+        if let Some(blobs) = absorbed {
+            let other = fill(new(), &mut sealer, first..first + blobs);
+            let sum = builder.len() + other.len();
+            builder.absorb(other).unwrap();
+            assert_eq!(builder.len(), sum);
+        }
+        builder.finish(&sealer).unwrap()
+    };
+    let memory = make(&|| PackBuilder::new(BlobType::Data));
+    let written = make(&|| PackBuilder::to_write(BlobType::Data, store.clone(), "data/00"));
+    assert_eq!((written.id, written.size(), &written.blobs), (memory.id, memory.size(), &memory.blobs));
+    let is_long = first + absorbed.unwrap_or(0) > 5;
+    let Body::Draft(draft) = written.body else {
+        assert!(!is_long, "half a megabyte does not stay in memory");
+        assert_eq!(written.in_memory() as u64, written.size());
+        return;
+    };
+    assert!(is_long, "a short pack has no draft");
+    draft.publish("data/ab/whole").await.unwrap();
+    assert!(store.get("data/ab/whole").await.unwrap() == bytes(&memory), "{first} and {absorbed:?}");
+}
+
+#[tokio::test]
+async fn a_pack_that_is_written_while_it_is_filled_is_the_same() {
+    for first in [1, 5, 6, 23] {
+        for absorbed in [None, Some(1), Some(7), Some(12)] {
+            written(first, absorbed).await;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_pack_that_cannot_be_written_is_an_error_of_the_store() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().to_str().unwrap(), &Default::default()).await.unwrap();
+    std::fs::write(folder.path().join("data"), "a file in the place of the folder").unwrap();
+    let mut sealer = sealer();
+    let mut builder = PackBuilder::to_write(BlobType::Data, store, "data/00");
+    let plain = random(600_000, 1);
+    let refused = builder.add(&mut sealer, Id::of(&plain), &plain).unwrap_err();
+    assert!(matches!(refused, PackError::Write(_)), "{refused:?}");
 }
 
 #[test]
@@ -190,7 +256,7 @@ fn a_stream_that_is_not_what_it_should_be_leaves_the_pack_as_it_was() {
     assert_eq!(builder.len(), 0);
     builder.add(&mut sealer, Id::of(&plain), &plain).unwrap();
     let pack = builder.finish(&sealer).unwrap();
-    assert_eq!(read_header(&key(), pack.id, &pack.bytes).unwrap().blobs.len(), 1);
+    assert_eq!(read_header(&key(), pack.id, bytes(&pack)).unwrap().blobs.len(), 1);
 }
 
 #[test]
@@ -293,10 +359,10 @@ proptest! {
             builder.add(&mut sealer, Id::of(plain), plain).unwrap();
         }
         let pack = builder.finish(&sealer).unwrap();
-        let read = read_header(&key(), Id::of(&pack.bytes), &pack.bytes).unwrap();
+        let read = read_header(&key(), Id::of(bytes(&pack)), bytes(&pack)).unwrap();
         prop_assert_eq!(read.blobs.len(), plains.len());
         for (plain, (blob, at)) in plains.iter().zip(&read.blobs) {
-            let sealed = &pack.bytes[at.offset as usize..][..at.length as usize];
+            let sealed = &bytes(&pack)[at.offset as usize..][..at.length as usize];
             prop_assert_eq!(blob.kind, kind);
             prop_assert_eq!(&open_blob(&key(), &blob.id, sealed, at.uncompressed).unwrap(), plain);
         }
@@ -310,8 +376,8 @@ proptest! {
             builder.add(&mut sealer, Id::of(plain), plain).unwrap();
         }
         let pack = builder.finish(&sealer).unwrap();
-        let whole = read_header(&key(), pack.id, &pack.bytes).unwrap();
-        let mut bytes = pack.bytes.to_vec();
+        let whole = read_header(&key(), pack.id, bytes(&pack)).unwrap();
+        let mut bytes = bytes(&pack).to_vec();
         if cut {
             bytes.truncate(at.index(bytes.len()));
             prop_assert!(read_header(&key(), pack.id, &bytes).is_err());
