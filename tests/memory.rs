@@ -3,7 +3,6 @@
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use drctl::vault::index::PackContents;
 use drctl::vault::pack::PackBuilder;
 use drctl::vault::{BlobType, Id};
 
@@ -72,8 +71,8 @@ fn fill(vault: &Path, blobs: usize) {
                 pack.add(&mut sealer, Id::of(&plain), &plain).unwrap();
             }
             let pack = pack.finish(&sealer).unwrap();
-            vault.put_pack(&pack).await.unwrap();
-            vault.save_index(&[PackContents::from(&pack)]).await.unwrap();
+            let pack = vault.put_pack(pack).await.unwrap();
+            vault.save_index(&[pack]).await.unwrap();
         }
     });
 }

@@ -30,8 +30,7 @@ impl Forge {
         let mut pack = PackBuilder::new(kind);
         pack.add(&mut sealer, id, plain).unwrap();
         let pack = pack.finish(&sealer).unwrap();
-        self.vault.put_pack(&pack).await.unwrap();
-        self.packs.push(PackContents::from(&pack));
+        self.packs.push(self.vault.put_pack(pack).await.unwrap());
         id
     }
 

@@ -48,9 +48,9 @@ pub(crate) fn measure(folder: &Path, key: &Arc<MasterKey>, sealer: &mut Sealer) 
     let begun = Instant::now();
     let packs = pack(sealer, &new);
     let packing = begun.elapsed();
-    let stored: u64 = packs.iter().map(|pack| pack.bytes.len() as u64).sum();
+    let stored: u64 = packs.iter().map(|pack| bytes(pack).len() as u64).sum();
     let begun = Instant::now();
-    packs.iter().for_each(|pack| _ = std::hint::black_box(Id::of(&pack.bytes)));
+    packs.iter().for_each(|pack| _ = std::hint::black_box(Id::of(bytes(pack))));
     let hashed = Stage("SHA-256 of packs", stored, begun.elapsed());
     let sealed = Stage("AES, Poly1305", stored, seal(key, &packs));
     let compressed = Stage("zstd", unique, packing.saturating_sub(hashed.2 + sealed.2));
@@ -133,10 +133,14 @@ fn pack(sealer: &mut Sealer, chunks: &[(Id, &[u8])]) -> Vec<FinishedPack> {
     packs
 }
 
+fn bytes(pack: &FinishedPack) -> &[u8] {
+    pack.bytes().expect("it was filled in memory")
+}
+
 fn blobs(pack: &FinishedPack) -> impl Iterator<Item = (&[u8], Id, Option<NonZeroU32>)> {
     pack.blobs.iter().map(|(id, at)| {
         let start = at.offset as usize;
-        (&pack.bytes[start..start + at.length as usize], *id, at.uncompressed)
+        (&bytes(pack)[start..start + at.length as usize], *id, at.uncompressed)
     })
 }
 
@@ -157,7 +161,7 @@ fn write_packs(packs: &[FinishedPack]) -> Duration {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let begun = Instant::now();
     for (number, pack) in packs.iter().enumerate() {
-        fs::write(folder.path().join(number.to_string()), &pack.bytes).expect("room for the packs");
+        fs::write(folder.path().join(number.to_string()), bytes(pack)).expect("room for the packs");
     }
     begun.elapsed()
 }

@@ -195,7 +195,7 @@ fn open(bencher: Bencher<'_, '_>, (kind, len): (&str, usize)) {
     let mut pack = PackBuilder::new(BlobType::Data);
     let added = pack.add(&mut sealer, id, &bytes).expect("a blob fits into an empty pack");
     let finished = pack.finish(&sealer).expect("a pack with a blob in it");
-    let sealed = &finished.bytes[..added.stored as usize];
+    let sealed = &finished.bytes().expect("it was filled in memory")[..added.stored as usize];
     let uncompressed = NonZeroU32::new(len as u32).filter(|_| added.compressed);
     let mut opener = Opener::new(key);
     bencher.counter(BytesCount::new(len)).bench_local(|| opener.open(&id, sealed, uncompressed).map(<[u8]>::len));

@@ -132,7 +132,8 @@ impl Store {
             Address::S3(_) => false,
         };
         let here = local.is_some() && lists_at_once;
-        let (reads_here, writes_here) = (here && options.download_limit.is_none(), here && options.upload_limit.is_none());
+        let (reads_here, writes_here) =
+            (here && options.download_limit.is_none(), here && options.upload_limit.is_none());
         let inner = Inner { objects, prefix, url: shown, local, reads_here, writes_here, lists_at_once, meter };
         Ok(Self { inner: Arc::new(inner) })
     }

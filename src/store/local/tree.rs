@@ -115,7 +115,13 @@ impl Tree {
         }
     }
 
-    pub(super) fn publish(&self, temporary: &FsPath, target: &FsPath, folder: &FsPath, mode: PutMode) -> io::Result<()> {
+    pub(super) fn publish(
+        &self,
+        temporary: &FsPath,
+        target: &FsPath,
+        folder: &FsPath,
+        mode: PutMode,
+    ) -> io::Result<()> {
         match mode {
             PutMode::Overwrite => std::fs::rename(temporary, target)?,
             PutMode::Create => rename_new(temporary, target)?,

@@ -101,12 +101,17 @@ pub enum Body {
 }
 
 impl FinishedPack {
+    /// All of it, if it is in memory.
+    pub fn bytes(&self) -> Option<&Bytes> {
+        match &self.body {
+            Body::Memory(bytes) => Some(bytes),
+            Body::Draft(_) => None,
+        }
+    }
+
     /// Bytes of it that are in memory.
     pub fn in_memory(&self) -> usize {
-        match &self.body {
-            Body::Memory(bytes) => bytes.len(),
-            Body::Draft(_) => 0,
-        }
+        self.bytes().map_or(0, Bytes::len)
     }
 
     /// How many bytes it has.

@@ -37,10 +37,7 @@ fn one(kind: BlobType, plain: &[u8]) -> (AddedBlob, FinishedPack) {
 }
 
 fn bytes(pack: &FinishedPack) -> &[u8] {
-    match &pack.body {
-        Body::Memory(bytes) => bytes,
-        Body::Draft(_) => panic!("it was written"),
-    }
+    pack.bytes().expect("it was filled in memory")
 }
 
 fn sealed_of(pack: &FinishedPack, i: usize) -> &[u8] {
