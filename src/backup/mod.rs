@@ -201,7 +201,7 @@ impl Run {
     /// A pack for a thread to fill.
     fn data_pack(&self) -> PackBuilder {
         match self.mode {
-            Mode::Write => self.vault.data_pack(),
+            Mode::Write => self.vault.pack_to_fill(BlobType::Data),
             Mode::Rehearse => PackBuilder::to_fill(BlobType::Data, self.vault.pack_size()),
         }
     }

@@ -263,21 +263,14 @@ impl<'r> Worker<'r> {
 
     /// Sends what is left of this thread's pack, together with what other threads have left.
     pub(super) fn finish(mut self, left: &SharedPack) -> Result<(), BackupError> {
-        let mut mine = std::mem::replace(&mut self.data, PackBuilder::new(BlobType::Data));
+        let mine = std::mem::replace(&mut self.data, PackBuilder::new(BlobType::Data));
         let mut shared = left.0.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(other) = shared.take() {
-            if mine.len() + other.len() <= self.pack_size as usize {
-                mine.absorb(other)?;
-            } else {
-                let (larger, smaller) = if mine.len() > other.len() { (mine, other) } else { (other, mine) };
-                mine = smaller;
-                self.send(larger)?;
-            }
-        }
-        if mine.count() > 0 {
-            *shared = Some(mine);
-        }
-        Ok(())
+        let (left, full) = match shared.take() {
+            None => (mine, None),
+            Some(other) => mine.join(other, self.pack_size)?,
+        };
+        *shared = (!left.is_empty()).then_some(left);
+        full.map_or(Ok(()), |full| self.send(full))
     }
 
     /// Sends what a shared pack has left, once every thread is done.

@@ -10,6 +10,7 @@ pub(crate) mod concurrent_tests;
 pub mod confirm;
 pub mod decision;
 pub mod forget;
+mod mover;
 pub mod plan;
 mod repack;
 mod run;

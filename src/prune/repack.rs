@@ -1,52 +1,36 @@
 //! Moving needed blobs into new packs, each seal verified on the way.
 //!
-//! Several ranges of packs are fetched and verified at the same time; their blobs are put together by one task, in order.
-//! New packs are named by index files as soon as there are enough blobs for one: a crash leaves blobs that lie twice.
-//! Memory is bounded by what is in flight.
+//! From a distant store several ranges of packs are fetched and verified at the same time; their blobs are put together by
+//! one task, in order. In a folder of this machine each processor has a thread that moves blobs into packs of its own. New
+//! packs are named by index files as soon as there are enough blobs for one: a crash leaves blobs that lie twice. Memory is
+//! bounded by what is in flight.
 
-use std::collections::{BTreeMap, HashMap, HashSet};
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use futures::{StreamExt, TryStreamExt, stream};
-use tokio::runtime::Handle;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 
 use super::PruneError;
 use super::decision::{PrunePlan, Repacked};
+use super::mover::{self, Blob, Open, Wanted, add, verify};
 use super::plan::{Entries, Needed};
 use crate::monitor::{Cancel, Monitor, Silent};
 use crate::store::StoreErrorKind;
 use crate::vault::index::PackContents;
 use crate::vault::index_file::BLOBS_PER_FILE;
-use crate::vault::pack::{PackBuilder, Sealer};
-use crate::vault::ranges::{Group, coalesce, coalesce_near};
-use crate::vault::{
-    Ahead, BlobKey, BlobType, Id, IndexFiles, Located, Spare, Vault, VaultError, chain, has_threads, off_thread,
-};
+use crate::vault::pack::{FinishedPack, PackBuilder, Sealer};
+use crate::vault::ranges::{Group, coalesce};
+use crate::vault::{Ahead, BlobKey, Id, IndexFiles, Located, Vault, VaultError, chain, has_threads, off_thread};
 
 /// Ranges of packs fetched and verified while blobs of another are added.
 const CONCURRENT: usize = 3;
-/// The same from a store that answers at once, where ranges are short.
-const NEAR_CONCURRENT: usize = 6;
-/// Bytes of finished packs on their way to the store. With larger ones than usual, one at a time goes on.
+/// Bytes of finished packs that are not stored yet. With larger ones than usual, one at a time goes on.
 const IN_FLIGHT: u32 = 64 << 20;
 /// Blobs of which it is known at the same time that they move.
 const KNOWN: u64 = 250_000;
-/// zstd is not used when blobs move: they are copied as they are.
-const LEVEL: i32 = 3;
-
-/// A blob that moves, and where it lies.
-type Blob = (BlobKey, Located);
-/// A pack, its size for the monitor, and the blobs that are wanted of it, ascending by offset.
-type Wanted = (Id, u64, Vec<Blob>);
-
-/// Bytes of a pack, and the blobs that are taken out of them.
-struct Run {
-    group: Group<Blob>,
-    /// As many as the range has, or more.
-    bytes: Vec<u8>,
-}
 
 /// What came of moving.
 pub(super) struct Moved {
@@ -149,9 +133,8 @@ fn batches(packs: &[Repacked]) -> impl Iterator<Item = &[Repacked]> {
 }
 
 /// The ranges in which the wanted blobs of a pack lie, and with the last of them its size. There is one at least.
-fn ranges((pack, size, blobs): Wanted, near: bool) -> impl Iterator<Item = (Group<Blob>, Option<u64>)> {
-    let place = |(_, at): &Blob| *at;
-    let mut groups = if near { coalesce_near(blobs, place) } else { coalesce(blobs, place) };
+fn ranges((pack, size, blobs): Wanted) -> impl Iterator<Item = (Group<Blob>, Option<u64>)> {
+    let mut groups = coalesce(blobs, |(_, at)| *at);
     if groups.is_empty() {
         groups.push(Group { pack, start: 0, end: 0, items: Vec::new() });
     }
@@ -159,44 +142,21 @@ fn ranges((pack, size, blobs): Wanted, near: bool) -> impl Iterator<Item = (Grou
     groups.into_iter().enumerate().map(move |(n, group)| (group, (n == last).then_some(size)))
 }
 
-/// Fetches blobs and verifies each. `near` is for a store that the thread that verifies reads itself: into buffers that were
-/// read into before.
-async fn fetch(vault: Vault, group: Group<Blob>, near: Option<Arc<Spare<Vec<u8>>>>) -> Result<Run, PruneError> {
+/// Fetches blobs and verifies each.
+async fn fetch(vault: Vault, group: Group<Blob>) -> Result<(Group<Blob>, Bytes), PruneError> {
     if group.items.is_empty() {
-        return Ok(Run { group, bytes: Vec::new() });
+        return Ok((group, Bytes::new()));
     }
-    let (pack, range) = (group.pack, group.start..group.end);
-    if let Some(near) = near {
-        let on = Handle::current();
-        let read = move || {
-            let mut bytes = near.take().unwrap_or_default();
-            vault.read_pack_range(&on, &pack, range, &mut bytes)?;
-            verified(&vault, Run { group, bytes })
-        };
-        return off_thread(read).await;
-    }
-    let bytes = vault.load_pack_range(&pack, range).await?.into();
-    off_thread(move || verified(&vault, Run { group, bytes })).await
-}
-
-/// The seal proves that a blob is what was once stored, whatever that is; to open it would take several times as long.
-fn verified(vault: &Vault, run: Run) -> Result<Run, PruneError> {
-    for (blob, at) in &run.group.items {
-        let damaged = |why: String| PruneError::DamagedBlob { blob: blob.id, pack: run.group.pack, why };
-        let sealed =
-            run.group.sealed(&run.bytes, at).ok_or_else(|| damaged("it lies beyond the pack's end".to_owned()))?;
-        vault.key().prove(sealed).map_err(|error| damaged(chain(&error)))?;
-    }
-    Ok(run)
+    let bytes = vault.load_pack_range(&group.pack, group.start..group.end).await?;
+    off_thread(move || verify(&vault, &group, &bytes).map(|()| (group, bytes))).await
 }
 
 /// The packs that are being filled, and those on their way.
 struct Packer {
     vault: Vault,
     sealer: Option<Sealer>,
-    /// Buffers that serve again, where the store is near and threads may wait for it.
-    near: Option<Arc<Spare<Vec<u8>>>>,
-    open: BTreeMap<BlobType, PackBuilder>,
+    /// Of each thread that moves blobs.
+    open: Vec<Open>,
     budget: Arc<Semaphore>,
     uploads: JoinSet<Result<PackContents, VaultError>>,
     unnamed: Vec<PackContents>,
@@ -207,10 +167,9 @@ struct Packer {
 impl Packer {
     fn new(vault: Vault) -> Self {
         Self {
-            sealer: Some(vault.sealer(LEVEL)),
-            near: (vault.store().is_near() && has_threads()).then(Arc::default),
+            sealer: Some(vault.sealer(mover::LEVEL)),
             vault,
-            open: BTreeMap::new(),
+            open: Vec::new(),
             budget: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
             uploads: JoinSet::new(),
             unnamed: Vec::new(),
@@ -219,30 +178,74 @@ impl Packer {
         }
     }
 
-    /// Fetches blobs of packs, and adds them in this order.
+    /// Moves these blobs into packs.
     async fn take(
         &mut self,
         wanted: Vec<Wanted>,
         monitor: &Arc<dyn Monitor>,
         cancel: &Cancel,
     ) -> Result<(), PruneError> {
-        let (vault, spare) = (self.vault.clone(), self.near.clone());
-        let near = vault.store().is_near();
-        let ranges = wanted.into_iter().flat_map(move |wanted| ranges(wanted, near));
-        let fetched = stream::iter(ranges).map(|(group, done)| {
-            let (vault, spare, cancel) = (vault.clone(), spare.clone(), cancel.clone());
+        if self.vault.store().is_near() && has_threads() {
+            self.take_near(wanted, monitor, cancel).await
+        } else {
+            self.take_in_order(wanted, monitor, cancel).await
+        }
+    }
+
+    async fn take_near(
+        &mut self,
+        wanted: Vec<Wanted>,
+        monitor: &Arc<dyn Monitor>,
+        cancel: &Cancel,
+    ) -> Result<(), PruneError> {
+        let (movers, mut full) = mover::begin(&self.vault, std::mem::take(&mut self.open), wanted, monitor, cancel);
+        let mut done = Ok(());
+        while let Some(pack) = full.recv().await {
+            done = self.upload(pack).await;
+            if done.is_err() {
+                movers.stop();
+                break;
+            }
+        }
+        drop(full);
+        match (movers.end().await, done) {
+            (Ok(open), done) => {
+                self.open = open;
+                done
+            }
+            // What stopped them is what matters, not that they stopped.
+            (Err(error), Ok(())) => Err(error),
+            (Err(_), done) => done,
+        }
+    }
+
+    /// Fetches blobs of packs, and adds them in this order.
+    async fn take_in_order(
+        &mut self,
+        wanted: Vec<Wanted>,
+        monitor: &Arc<dyn Monitor>,
+        cancel: &Cancel,
+    ) -> Result<(), PruneError> {
+        let vault = self.vault.clone();
+        let fetched = stream::iter(wanted.into_iter().flat_map(ranges)).map(|(group, done)| {
+            let (vault, cancel) = (vault.clone(), cancel.clone());
             // Goes on while blobs of an earlier range are added.
             Ahead::begin(async move {
                 if cancel.is_cancelled() {
                     return Err(PruneError::Cancelled);
                 }
-                Ok((done, fetch(vault, group, spare).await?))
+                Ok((done, fetch(vault, group).await?))
             })
         });
-        let concurrent = if near { NEAR_CONCURRENT } else { CONCURRENT };
-        let mut fetched = std::pin::pin!(fetched.buffered(concurrent));
-        while let Some((done, run)) = fetched.try_next().await? {
-            self.add(run).await?;
+        let mut fetched = std::pin::pin!(fetched.buffered(CONCURRENT));
+        while let Some((done, (group, bytes))) = fetched.try_next().await? {
+            let (vault, mut open) = (self.vault.clone(), self.open.pop().unwrap_or_default());
+            let added = move || add(&vault, &mut open, &group, &bytes).map(|full| (open, full));
+            let (open, full) = off_thread(added).await?;
+            self.open.push(open);
+            for pack in full {
+                self.finish_one(pack).await?;
+            }
             if let Some(size) = done {
                 monitor.advance(1, size);
             }
@@ -250,36 +253,14 @@ impl Packer {
         Ok(())
     }
 
-    async fn add(&mut self, run: Run) -> Result<(), PruneError> {
-        let (mut open, size) = (std::mem::take(&mut self.open), self.vault.pack_size());
-        let near = self.near.clone();
-        let fill = move || {
-            let mut full = Vec::new();
-            for (key, at) in &run.group.items {
-                let Some(sealed) = run.group.sealed(&run.bytes, at) else { continue };
-                let builder = open.entry(key.kind).or_insert_with(|| PackBuilder::to_fill(key.kind, size));
-                builder.add_sealed(key.id, sealed, at.uncompressed).map_err(VaultError::seal)?;
-                if builder.is_full(size) {
-                    full.extend(open.remove(&key.kind));
-                }
-            }
-            if let Some(near) = near.filter(|_| !run.group.items.is_empty()) {
-                near.give(run.bytes);
-            }
-            Ok::<_, VaultError>((open, full))
-        };
-        let (open, full) = off_thread(fill).await?;
-        self.open = open;
-        for pack in full {
-            self.upload(pack).await?;
-        }
-        Ok(())
+    async fn finish_one(&mut self, pack: PackBuilder) -> Result<(), PruneError> {
+        let Some(sealer) = &self.sealer else { return Ok(()) };
+        let finished = pack.finish(sealer).map_err(VaultError::pack)?;
+        self.upload(finished).await
     }
 
-    async fn upload(&mut self, pack: PackBuilder) -> Result<(), PruneError> {
-        let Some(sealer) = &self.sealer else { return Ok(()) };
-        let finished = pack.finish(sealer).map_err(VaultError::seal)?;
-        let weight = u32::try_from(finished.in_memory()).unwrap_or(u32::MAX).min(IN_FLIGHT);
+    async fn upload(&mut self, pack: FinishedPack) -> Result<(), PruneError> {
+        let weight = u32::try_from(pack.size()).unwrap_or(u32::MAX).min(IN_FLIGHT);
         let permit = self.budget.clone().acquire_many_owned(weight).await.expect("the semaphore is never closed");
         while let Some(stored) = self.uploads.try_join_next() {
             self.stored(stored)?;
@@ -290,7 +271,7 @@ impl Packer {
         let vault = self.vault.clone();
         self.uploads.spawn(async move {
             let _permit = permit;
-            vault.put_pack(finished).await
+            vault.put_pack(pack).await
         });
         Ok(())
     }
@@ -323,8 +304,22 @@ impl Packer {
 
     /// Stores what is left, and names all of it.
     async fn finish(&mut self) -> Result<(), PruneError> {
-        for (_, pack) in std::mem::take(&mut self.open) {
-            self.upload(pack).await?;
+        let (open, target) = (std::mem::take(&mut self.open), self.vault.pack_size());
+        let joined = off_thread(move || {
+            let (mut last, mut packs) = (Open::new(), Vec::new());
+            for (kind, pack) in open.into_iter().flatten() {
+                let (rest, done) = match last.remove(&kind) {
+                    None => (pack, None),
+                    Some(other) => pack.join(other, target).map_err(VaultError::pack)?,
+                };
+                last.insert(kind, rest);
+                packs.extend(done);
+            }
+            packs.extend(last.into_values());
+            Ok::<_, VaultError>(packs)
+        });
+        for pack in joined.await? {
+            self.finish_one(pack).await?;
         }
         while let Some(stored) = self.uploads.join_next().await {
             self.stored(stored)?;
@@ -358,15 +353,14 @@ mod tests {
 
     #[test]
     fn a_pack_is_done_with_its_last_range_and_has_one_if_nothing_of_it_moves() {
-        let shape = |offsets: &[u32], near| {
+        let shape = |offsets: &[u32]| {
             let at = |&offset: &u32| Located { pack: Id([7; 32]), offset, length: 1 << 20, uncompressed: None };
             let blobs = offsets.iter().map(|offset| (BlobKey::data(Id([1; 32])), at(offset))).collect();
-            ranges((Id([7; 32]), 99, blobs), near)
+            ranges((Id([7; 32]), 99, blobs))
                 .map(|(group, done)| (group.pack.0[0], group.items.len(), done))
                 .collect::<Vec<_>>()
         };
-        assert_eq!(shape(&[], true), [(7, 0, Some(99))]);
-        assert_eq!(shape(&[0, 1 << 20, 5 << 20], true), [(7, 1, None), (7, 1, None), (7, 1, Some(99))]);
-        assert_eq!(shape(&[0, 1 << 20, 5 << 20], false), [(7, 2, None), (7, 1, Some(99))]);
+        assert_eq!(shape(&[]), [(7, 0, Some(99))]);
+        assert_eq!(shape(&[0, 1 << 20, 5 << 20]), [(7, 2, None), (7, 1, Some(99))]);
     }
 }

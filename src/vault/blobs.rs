@@ -28,13 +28,12 @@ const HEADER_GUESS: u64 = 64 << 10;
 const REMOVERS: usize = 4;
 
 impl Vault {
-    /// An empty pack for data, for a thread that may wait. Where the vault is a folder of this machine, little of it is ever
-    /// in memory.
-    pub fn data_pack(&self) -> PackBuilder {
+    /// An empty pack, for a thread that may wait. Where the vault is a folder of this machine, little of it is ever in memory.
+    pub fn pack_to_fill(&self, kind: BlobType) -> PackBuilder {
         if self.store().has_drafts() {
-            PackBuilder::to_write(BlobType::Data, self.store().clone(), layout::UNNAMED_PACKS)
+            PackBuilder::to_write(kind, self.store().clone(), layout::UNNAMED_PACKS)
         } else {
-            PackBuilder::to_fill(BlobType::Data, self.pack_size())
+            PackBuilder::to_fill(kind, self.pack_size())
         }
     }
 

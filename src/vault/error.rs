@@ -191,6 +191,15 @@ impl VaultError {
         Self::Seal(why.into())
     }
 
+    /// A pack that could not be filled.
+    pub fn pack(why: PackError) -> Self {
+        match why {
+            // It was sealed well, and the store failed.
+            PackError::Write(error) => Self::Store(error),
+            why => Self::seal(why),
+        }
+    }
+
     /// Whether an object that was asked for is not there: removed by somebody else between a listing and now, or lost.
     pub fn is_not_found(&self) -> bool {
         matches!(self, Self::Store(error) if error.kind == StoreErrorKind::NotFound)

@@ -291,6 +291,17 @@ impl PackBuilder {
         self.write(STEP)
     }
 
+    /// Puts two unfinished packs of the same type together if they make one of at most `target` bytes; else gives both back,
+    /// the smaller one first.
+    pub fn join(self, other: Self, target: u32) -> Result<(Self, Option<Self>), PackError> {
+        let (mut larger, smaller) = if self.len() > other.len() { (self, other) } else { (other, self) };
+        if larger.len() + smaller.len() > target as usize {
+            return Ok((smaller, Some(larger)));
+        }
+        larger.absorb(smaller)?;
+        Ok((larger, None))
+    }
+
     /// Moves what is in memory into the draft, if there is to be one and it has come to so many bytes.
     fn write(&mut self, step: usize) -> Result<(), PackError> {
         if self.bytes.len() < step {

@@ -209,6 +209,26 @@ async fn a_pack_that_is_written_while_it_is_filled_is_the_same() {
     }
 }
 
+#[test]
+fn unfinished_packs_are_one_if_that_fits() {
+    let mut sealer = sealer();
+    let mut filled = |len: usize, seed: u64| {
+        let mut builder = PackBuilder::new(BlobType::Data);
+        let plain = random(len, seed);
+        builder.add(&mut sealer, Id::of(&plain), &plain).unwrap();
+        builder
+    };
+    let (small, large) = (filled(1000, 1), filled(3000, 2));
+    let (smaller, larger) = (small.len(), large.len());
+    let target = u32::try_from(smaller + larger).unwrap();
+    let (one, none) = small.join(large, target).unwrap();
+    assert_eq!((one.len(), one.count(), none.is_none()), (smaller + larger, 2, true));
+    for (first, second) in [(1000, 3000), (3000, 1000)] {
+        let (left, full) = filled(first, 1).join(filled(second, 2), target - 1).unwrap();
+        assert_eq!((left.len(), full.unwrap().len()), (smaller, larger), "the smaller one may still be joined");
+    }
+}
+
 #[tokio::test]
 async fn a_pack_that_cannot_be_written_is_an_error_of_the_store() {
     let folder = tempfile::tempdir().unwrap();
