@@ -15,7 +15,7 @@ use crate::vault::pack::{FinishedPack, PackBuilder, Sealer};
 use crate::vault::ranges::{Group, coalesce_near};
 use crate::vault::{BlobKey, BlobType, Id, Located, Vault, VaultError, chain};
 
-/// Threads, at most: more are not faster on a disk.
+/// Threads, at most: each holds packs open, and they share one disk.
 const MOST: usize = 4;
 /// zstd is not used when blobs move: they are copied as they are.
 pub(super) const LEVEL: i32 = 3;

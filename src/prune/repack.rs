@@ -154,7 +154,7 @@ async fn fetch(vault: Vault, group: Group<Blob>) -> Result<(Group<Blob>, Bytes),
 /// The packs that are being filled, and those on their way.
 struct Packer {
     vault: Vault,
-    sealer: Option<Sealer>,
+    sealer: Sealer,
     /// Of each thread that moves blobs.
     open: Vec<Open>,
     budget: Arc<Semaphore>,
@@ -167,7 +167,7 @@ struct Packer {
 impl Packer {
     fn new(vault: Vault) -> Self {
         Self {
-            sealer: Some(vault.sealer(mover::LEVEL)),
+            sealer: vault.sealer(mover::LEVEL),
             vault,
             open: Vec::new(),
             budget: Arc::new(Semaphore::new(IN_FLIGHT as usize)),
@@ -254,8 +254,7 @@ impl Packer {
     }
 
     async fn finish_one(&mut self, pack: PackBuilder) -> Result<(), PruneError> {
-        let Some(sealer) = &self.sealer else { return Ok(()) };
-        let finished = pack.finish(sealer).map_err(VaultError::pack)?;
+        let finished = pack.finish(&self.sealer).map_err(VaultError::pack)?;
         self.upload(finished).await
     }
 

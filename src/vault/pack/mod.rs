@@ -100,4 +100,6 @@ pub fn plausible(kind: BlobType, length: u32, uncompressed: Option<NonZeroU32>) 
 }
 
 #[cfg(test)]
+mod draft_tests;
+#[cfg(test)]
 mod tests;

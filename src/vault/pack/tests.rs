@@ -6,12 +6,11 @@ use zstd::zstd_safe::get_frame_content_size;
 
 use super::*;
 use crate::clock::{Random, Seeded};
-use crate::store::Store;
 use crate::vault::crypto::{self, MasterKey};
 use crate::vault::index::PackContents;
 use crate::vault::index_file::BLOBS_PER_FILE;
 
-fn sealer() -> Sealer {
+pub(super) fn sealer() -> Sealer {
     Sealer::new(Arc::new(crypto::tests::key()), Arc::new(Seeded::new(2)), 3)
 }
 
@@ -19,7 +18,7 @@ fn key() -> MasterKey {
     crypto::tests::key()
 }
 
-fn random(len: usize, seed: u64) -> Vec<u8> {
+pub(super) fn random(len: usize, seed: u64) -> Vec<u8> {
     let mut out = vec![0; len];
     Seeded::new(seed).fill(&mut out);
     out
@@ -36,7 +35,7 @@ fn one(kind: BlobType, plain: &[u8]) -> (AddedBlob, FinishedPack) {
     (added, pack.finish(&sealer).unwrap())
 }
 
-fn bytes(pack: &FinishedPack) -> &[u8] {
+pub(super) fn bytes(pack: &FinishedPack) -> &[u8] {
     pack.bytes().expect("it was filled in memory")
 }
 
@@ -161,84 +160,6 @@ fn a_pack_takes_in_another_without_opening_it() {
     let pack = builder.finish(&sealer).unwrap();
     assert_eq!(read_header(&key(), pack.id, bytes(&pack)).unwrap(), PackContents::from(&pack));
     assert_eq!(open_blob(&key(), &Id::of(&other), sealed_of(&pack, 1), pack.blobs[1].1.uncompressed).unwrap(), other);
-}
-
-/// Packs of the same blobs, filled in memory and on the way into a folder; what the first one and, if there is one, the
-/// second one that it absorbs are filled with is given in blobs of 100 kB.
-async fn written(first: usize, absorbed: Option<usize>) {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path().to_str().unwrap(), &Default::default()).await.unwrap();
-    let fill = |mut builder: PackBuilder, sealer: &mut Sealer, blobs: std::ops::Range<usize>| {
-        for seed in blobs {
-            let plain = random(100_000, seed as u64);
-            builder.add(sealer, Id::of(&plain), &plain).unwrap();
-        }
-        builder
-    };
-    let make = |new: &dyn Fn() -> PackBuilder| {
-        let mut sealer = sealer();
-        let mut builder = fill(new(), &mut sealer, 0..first);
-        if let Some(blobs) = absorbed {
-            let other = fill(new(), &mut sealer, first..first + blobs);
-            let sum = builder.len() + other.len();
-            builder.absorb(other).unwrap();
-            assert_eq!(builder.len(), sum);
-        }
-        builder.finish(&sealer).unwrap()
-    };
-    let memory = make(&|| PackBuilder::new(BlobType::Data));
-    let written = make(&|| PackBuilder::to_write(BlobType::Data, store.clone(), "data/00"));
-    assert_eq!((written.id, written.size(), &written.blobs), (memory.id, memory.size(), &memory.blobs));
-    let is_long = first + absorbed.unwrap_or(0) > 5;
-    let Body::Draft(draft) = written.body else {
-        assert!(!is_long, "half a megabyte does not stay in memory");
-        assert_eq!(written.in_memory() as u64, written.size());
-        return;
-    };
-    assert!(is_long, "a short pack has no draft");
-    draft.publish("data/ab/whole").await.unwrap();
-    assert!(store.get("data/ab/whole").await.unwrap() == bytes(&memory), "{first} and {absorbed:?}");
-}
-
-#[tokio::test]
-async fn a_pack_that_is_written_while_it_is_filled_is_the_same() {
-    for first in [1, 5, 6, 23] {
-        for absorbed in [None, Some(1), Some(7), Some(12)] {
-            written(first, absorbed).await;
-        }
-    }
-}
-
-#[test]
-fn unfinished_packs_are_one_if_that_fits() {
-    let mut sealer = sealer();
-    let mut filled = |len: usize, seed: u64| {
-        let mut builder = PackBuilder::new(BlobType::Data);
-        let plain = random(len, seed);
-        builder.add(&mut sealer, Id::of(&plain), &plain).unwrap();
-        builder
-    };
-    let (small, large) = (filled(1000, 1), filled(3000, 2));
-    let (smaller, larger) = (small.len(), large.len());
-    let target = u32::try_from(smaller + larger).unwrap();
-    let (one, none) = small.join(large, target).unwrap();
-    assert_eq!((one.len(), one.count(), none.is_none()), (smaller + larger, 2, true));
-    for (first, second) in [(1000, 3000), (3000, 1000)] {
-        let (left, full) = filled(first, 1).join(filled(second, 2), target - 1).unwrap();
-        assert_eq!((left.len(), full.unwrap().len()), (smaller, larger), "the smaller one may still be joined");
-    }
-}
-
-#[tokio::test]
-async fn a_pack_that_cannot_be_written_is_an_error_of_the_store() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open(folder.path().to_str().unwrap(), &Default::default()).await.unwrap();
-    std::fs::write(folder.path().join("data"), "a file in the place of the folder").unwrap();
-    let mut sealer = sealer();
-    let mut builder = PackBuilder::to_write(BlobType::Data, store, "data/00");
-    let plain = random(600_000, 1);
-    let refused = builder.add(&mut sealer, Id::of(&plain), &plain).unwrap_err();
-    assert!(matches!(refused, PackError::Write(_)), "{refused:?}");
 }
 
 #[test]
