@@ -310,6 +310,30 @@ async fn a_snapshot_whose_backup_may_be_at_work_is_not_said_to_lack_anything() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn who_is_at_work_is_waited_for_as_long_as_was_asked() {
+    let (vault, clock) = native(14).await;
+    let dead = unconfirmed(&vault).await;
+    let lock = serde_json::json!({"time": clock.now(), "exclusive": false, "hostname": "elsewhere", "pid": 1});
+    vault.save(FileType::Lock, lock.to_string().as_bytes()).await.unwrap();
+    let limits = Limits { max_unused: MaxUnused::percent(0).unwrap(), max_repack: None };
+    let waiting = |minutes: u64, monitor: Arc<dyn Monitor>| {
+        let retry_lock = Duration::from_secs(minutes * 60);
+        let options = Options { limits, mode: Mode::Write, grace: Duration::ZERO, retry_lock };
+        run(&vault, options, monitor, Cancel::default())
+    };
+    let begun = clock.boot();
+    let refused = waiting(5, Arc::new(Silent)).await;
+    assert!(matches!(refused, Err(PruneError::AtWork { .. })), "{refused:?}");
+    assert_eq!((clock.boot() - begun).as_secs(), 300);
+    // What was lacking is there, or not needed any more, at the next try.
+    let other = vault.clone();
+    let meanwhile = Meanwhile::at("trees", async move || forget(&other, dead).await);
+    waiting(5, meanwhile).await.unwrap();
+    assert!(clock.boot() - begun < Duration::from_secs(310), "one pause was enough");
+    assert_eq!(damage(&vault).await, []);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_snapshot_lacks_nothing_because_the_store_did_not_answer() {
     let faults = FaultStore::new(Arc::new(object_store::memory::InMemory::new()));
     let (vault, _) = native_in(Store::from_object_store(Arc::new(faults.clone()), "", "memory://faulty"), 11).await;

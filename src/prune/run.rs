@@ -43,12 +43,16 @@ pub struct Options {
     /// How long what is condemned stays before it is deleted, and how old a pack must be to be condemned: saves running
     /// backups from storing anew what goes under their hands. Only where others may work beside the prune.
     pub grace: Duration,
-    /// How long to wait for others' locks.
+    /// How long to wait for others' locks, and for what others are about to store.
     pub retry_lock: Duration,
 }
 
 /// The grace period that is used unless another is asked for: few backups take longer than a day.
 pub const GRACE: Duration = Duration::from_secs(24 * 3600);
+
+/// How long to wait at first for others that are at work, and at most from one try to the next.
+const RETRY: Duration = Duration::from_secs(2);
+const LONGEST_RETRY: Duration = Duration::from_secs(60);
 
 /// Whether others may work while a vault is pruned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
@@ -155,10 +159,41 @@ pub async fn run(
     if form == Form::Concurrent && options.mode == Mode::Write {
         concurrent::clear_unfinished_if_alone(vault, &*monitor).await?;
     }
+    let clock = vault.env().clock.clone();
+    let (begun, mut pause) = (clock.boot(), RETRY);
+    loop {
+        if cancel.is_cancelled() {
+            return Err(PruneError::Cancelled);
+        }
+        let left = options.retry_lock.saturating_sub(clock.boot() - begun);
+        let pruned = once(vault, (form, kind), Options { retry_lock: left, ..options }, &monitor, &cancel).await;
+        let left = options.retry_lock.saturating_sub(clock.boot() - begun);
+        match pruned {
+            // Each try reads the index and the trees again: the pauses grow.
+            Err(PruneError::AtWork { holder }) if !left.is_zero() => {
+                tracing::info!(holder, "waiting for others that are at work");
+                let until = clock.boot() + pause.min(left);
+                while clock.boot() < until && !cancel.is_cancelled() {
+                    clock.sleep(RETRY.min(until - clock.boot())).await;
+                }
+                pause = (pause * 2).min(LONGEST_RETRY);
+            }
+            pruned => return pruned,
+        }
+    }
+}
+
+async fn once(
+    vault: &Vault,
+    (form, kind): (Form, LockKind),
+    options: Options,
+    monitor: &Arc<dyn Monitor>,
+    cancel: &Cancel,
+) -> Result<Outcome, PruneError> {
     let lock = vault.lock(kind, options.retry_lock).await?;
     let outcome = match form {
-        Form::Exclusive => run_locked(vault, options, &monitor, &cancel, &lock).await,
-        Form::Concurrent => concurrent::run(vault, options, &monitor, &cancel, &lock).await,
+        Form::Exclusive => run_locked(vault, options, monitor, cancel, &lock).await,
+        Form::Concurrent => concurrent::run(vault, options, monitor, cancel, &lock).await,
     };
     let lost = lock.check();
     lock.release().await;
