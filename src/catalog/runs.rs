@@ -184,6 +184,25 @@ impl Catalog {
         Ok(self.runs("look up the last run", &sql, values)?.pop())
     }
 
+    /// The newest run of a kind in a vault that ended in one of these ways; of one plan or of all.
+    pub fn last_in_vault(
+        &self,
+        vault: &str,
+        plan: Option<&str>,
+        kind: &str,
+        ended: &[Status],
+    ) -> Result<Option<RunRow>, CatalogError> {
+        let has = |status| ended.contains(&status);
+        // In the order of the key, which ends at the first that fits.
+        let sql = format!(
+            "SELECT {COLUMNS} FROM runs WHERE vault = ?1 AND (?2 IS NULL OR plan = ?2) AND kind = ?3
+                AND (status = 'ok' AND ?4 OR status = 'partial' AND ?5 OR status = 'failed' AND ?6)
+                ORDER BY id DESC LIMIT 1"
+        );
+        let values = params![vault, plan, kind, has(Status::Ok), has(Status::Partial), has(Status::Failed)];
+        Ok(self.runs("look up the last run in a vault", &sql, values)?.pop())
+    }
+
     /// What the schedule planner asks about a plan on a host.
     pub fn history(&self, host: &str, plan: &str) -> Result<History, CatalogError> {
         let op = "look up the history of a plan";

@@ -112,6 +112,28 @@ fn a_due_instant_is_claimed_once_and_the_run_ends_with_its_record() {
 }
 
 #[test]
+fn the_last_run_in_a_vault_is_found_however_much_came_after_it() {
+    let catalog = Catalog::in_memory().expect("made");
+    let apply = |vault: &str, draft| catalog.apply(vault, &entry(draft)).expect("taken in");
+    let prune = |n, status| Draft { status, plan: None, work: Work::Prune, ..draft(n, Work::Prune) };
+    apply("primary", prune(1, Status::Ok));
+    apply("other", prune(2, Status::Ok));
+    apply("primary", prune(3, Status::Failed));
+    for n in 10..3000 {
+        apply("primary", backup(n, Status::Failed, &[]));
+    }
+    let last = |vault, plan, kind, ended: &[Status]| {
+        catalog.last_in_vault(vault, plan, kind, ended).expect("asked").map(|run| run.id)
+    };
+    assert_eq!(last("primary", None, "prune", &[Status::Ok, Status::Partial]), Some(run_id(1)));
+    assert_eq!(last("primary", None, "prune", &[Status::Ok, Status::Failed]), Some(run_id(3)));
+    assert_eq!(last("other", None, "prune", &[Status::Ok]), Some(run_id(2)));
+    assert_eq!(last("primary", Some("orders"), "prune", &[Status::Ok]), None);
+    assert_eq!(last("primary", Some("orders"), "backup", &[Status::Failed]), Some(run_id(2999)));
+    assert_eq!(last("primary", None, "retention", &[Status::Ok]), None);
+}
+
+#[test]
 fn tiers_of_missed_and_failed_instants_are_carried_until_a_run_serves_them() {
     let catalog = Catalog::in_memory().expect("made");
     let carried = |catalog: &Catalog| catalog.history(HOST, "orders").expect("asked").carried;

@@ -7,7 +7,7 @@ use jiff::{SignedDuration, Timestamp};
 
 use super::error::ServiceError;
 use super::host::Service;
-use crate::catalog::{RunRow, RunState};
+use crate::catalog::RunState;
 use crate::config::{PlanName, PrunedBy, VaultName};
 use crate::monitor::Problem;
 use crate::prune::decision::{Limits, MaxUnused};
@@ -22,8 +22,6 @@ use crate::vault::{VaultError, chain};
 const CONDEMNED: &str = "condemned_bytes";
 /// After a failure the same step waits this long.
 const BACKOFF: SignedDuration = SignedDuration::from_hours(1);
-/// Runs that are looked at to find out when a step was last done.
-const RECENT: u32 = 2000;
 
 /// A step that was taken.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
@@ -111,20 +109,14 @@ impl Service {
 
     /// Whether something was dropped since the last prune, or the grace of what that one condemned is over.
     fn prune_is_due(&self, vault: &VaultName) -> Result<bool, ServiceError> {
-        let recent = self.catalog.recent_runs(None, RECENT)?;
-        let newest = |kind: &str| {
-            let of_kind = |run: &&RunRow| run.kind == kind && run.vault == vault.as_str();
-            recent.iter().filter(of_kind).find_map(|run| match run.state {
-                RunState::Ended { status: Status::Ok | Status::Partial, finished, .. } => Some((run, finished)),
-                RunState::Ended { status: Status::Failed, .. } | RunState::Running => None,
-            })
-        };
-        let pruned = newest("prune");
-        let dropped = newest("retention").is_some_and(|(run, _)| pruned.is_none_or(|(pruned, _)| pruned.id < run.id));
+        let newest = |kind| self.catalog.last_in_vault(vault.as_str(), None, kind, &[Status::Ok, Status::Partial]);
+        let pruned = newest("prune")?;
+        let dropped = newest("retention")?.is_some_and(|run| pruned.as_ref().is_none_or(|pruned| pruned.id < run.id));
         let grace = self.config.vaults.get(vault).map_or(SignedDuration::ZERO, |vault| vault.prune.grace.signed());
-        let condemned = pruned.is_some_and(|(run, finished)| {
+        let condemned = pruned.is_some_and(|run| {
             let waits = run.figures.get(CONDEMNED).is_some_and(|bytes| *bytes > 0);
-            waits && self.env.clock.now().duration_since(finished) >= grace
+            let over = |finished| self.env.clock.now().duration_since(finished) >= grace;
+            waits && matches!(run.state, RunState::Ended { finished, .. } if over(finished))
         });
         Ok(dropped || condemned)
     }
@@ -223,8 +215,8 @@ impl Service {
         vault: &VaultName,
         now: Timestamp,
     ) -> Result<bool, ServiceError> {
-        let recent = self.catalog.recent_runs(plan.map(PlanName::as_str), RECENT)?;
-        let last = recent.iter().find(|run| run.kind == kind && run.vault == vault.as_str());
+        let ended = [Status::Ok, Status::Partial, Status::Failed];
+        let last = self.catalog.last_in_vault(vault.as_str(), plan.map(PlanName::as_str), kind, &ended)?;
         Ok(last.is_some_and(|run| match run.state {
             RunState::Ended { status: Status::Failed, finished } => now.duration_since(finished) < BACKOFF,
             RunState::Ended { status: Status::Ok | Status::Partial, .. } | RunState::Running => false,
