@@ -158,7 +158,10 @@ fn show(done: &Outcome, from: &SnapshotFile, rehearsed: bool, context: &Context)
     });
     context.out.result(&document, |out| {
         let bytes = |count: u64| ByteSize(count).to_string();
-        let (restored, written) = if rehearsed { ("would restore", "would write") } else { ("restored", "wrote") };
+        let [restored, written, fetched] = match rehearsed {
+            true => ["would restore", "would write", "fetch"],
+            false => ["restored", "wrote", "fetched"],
+        };
         let files = match s.files_lost {
             0 => s.files.to_string(),
             lost => format!("{} of {}", s.files.saturating_sub(lost), s.files),
@@ -175,11 +178,13 @@ fn show(done: &Outcome, from: &SnapshotFile, rehearsed: bool, context: &Context)
                 s.deleted
             )?;
         }
+        let free = s.bytes_free.map_or_else(String::new, |free| format!(" ({} are free there)", bytes(free)));
         writeln!(
             out,
-            "{written} {}, fetched {}, in {}",
+            "{written} {}{free}, {fetched} {}{} {}",
             bytes(s.bytes_written),
             bytes(s.bytes_fetched),
+            if rehearsed { "; looked through in" } else { ", in" },
             seconds(s.millis)
         )?;
         asked(out, &s.requests, s.requests_per_terabyte)?;

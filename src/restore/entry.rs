@@ -68,7 +68,7 @@ pub(super) fn look(restore: &Restore, entry: &Arc<Entry>) -> Option<Wants> {
     let Entry { folder, node, fresh } = &**entry;
     let looked = match restore.writes() {
         true => make(restore, folder, node, *fresh),
-        false => rehearse(restore, folder, node),
+        false => rehearse(restore, folder, node, *fresh),
     };
     match looked {
         Ok(Some(exists)) => wants(restore, entry, exists),
@@ -82,17 +82,18 @@ pub(super) fn look(restore: &Restore, entry: &Arc<Entry>) -> Option<Wants> {
 }
 
 /// `None` when nothing is to be fetched; otherwise whether the file is there already.
-fn rehearse(restore: &Restore, folder: &Folder, node: &Node) -> io::Result<Option<bool>> {
+fn rehearse(restore: &Restore, folder: &Folder, node: &Node, fresh: bool) -> io::Result<Option<bool>> {
     if node.kind != NodeKind::File {
         return Ok(None);
+    }
+    if fresh {
+        return Ok(Some(false));
     }
     match place::look(&folder.open, &node.name) {
         Ok(Some(stat)) if is_trusted(restore, node, &stat) => keep(restore, folder, node, &stat).map(|()| None),
         Ok(Some(stat)) if place::kind(&stat) == FileType::RegularFile => Ok(Some(true)),
-        Ok(_) | Err(_) => {
-            restore.written.fetch_add(node.size, Ordering::Relaxed);
-            Ok(None)
-        }
+        // Nothing is there, or what will make way.
+        Ok(_) | Err(_) => Ok(Some(false)),
     }
 }
 
@@ -191,12 +192,16 @@ fn same_content(restore: &Restore, folder: &Folder, node: &Node) -> bool {
 fn wants(restore: &Restore, entry: &Arc<Entry>, exists: bool) -> Option<Wants> {
     let (mut parts, size, lost) = places(restore, &entry.node);
     let all: u64 = parts.iter().map(Part::bytes).sum();
+    let lost_pieces = entry.node.content.len() - parts.iter().map(|part| part.count).sum::<u64>();
     // A new file has zeros wherever nothing is written.
     parts.retain(|part| exists || !matches!(part.kind, Kind::Zeros));
     let left_out = all - parts.iter().map(Part::bytes).sum::<u64>();
     let missing = parts.iter().map(|part| part.count).sum();
-    let state = Mutex::new(State { missing, lost, ..State::default() });
+    let state = Mutex::new(State { missing, lost, lost_pieces, ..State::default() });
     let target = Arc::new(Target { entry: entry.clone(), size, exists, state });
+    if !restore.writes() {
+        fetch::tell(restore, &target, &mut fetch::lock(&target));
+    }
     if missing > 0 {
         restore.monitor.advance(0, left_out);
         return Some(Wants { target, parts });

@@ -175,7 +175,7 @@ pub(super) fn done(
 
 /// Gives the file its attributes and closes it. `compared` is the file as it was there before, if it has been open.
 pub(super) fn finish(restore: &Restore, target: &Target, state: &mut State, compared: Option<&File>) {
-    let path = || super::job::join(&target.entry.folder.path, &target.entry.node.name);
+    let path = || path(target);
     let existed = target.exists;
     let kept = existed && state.kept == target.entry.node.content.len();
     if kept {
@@ -206,17 +206,27 @@ pub(super) fn finish(restore: &Restore, target: &Target, state: &mut State, comp
         }
     }
     state.file = None;
-    if let Some(why) = lost {
+    state.lost = lost;
+    tell(restore, target, state);
+}
+
+/// Ends with a file: says what of it is lost, or would be, if anything is.
+pub(super) fn tell(restore: &Restore, target: &Target, state: &mut State) {
+    if let Some(why) = state.lost.take() {
         restore.files_lost.fetch_add(1, Ordering::Relaxed);
         let pieces = target.entry.node.content.len();
         let how_much =
             if pieces > 1 { format!("{} of {pieces} parts lost: ", state.lost_pieces) } else { String::new() };
-        restore.problem(&path(), format!("{how_much}{why}"));
+        restore.problem(&path(target), format!("{how_much}{why}"));
     }
     if let Some(error) = &target.entry.node.error {
-        restore.problem(&path(), format!("restored as the backup has it, which says: {error}"));
+        restore.problem(&path(target), format!("restored as the backup has it, which says: {error}"));
     }
     restore.monitor.advance(1, 0);
+}
+
+fn path(target: &Target) -> Vec<u8> {
+    super::job::join(&target.entry.folder.path, &target.entry.node.name)
 }
 
 pub(super) fn lock(target: &Target) -> MutexGuard<'_, State> {

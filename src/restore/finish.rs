@@ -6,16 +6,19 @@ use rustix::fs::FileType;
 
 use super::job::{Restore, join};
 use super::window::{Folder, Last};
-use super::{Existing, place, remove};
+use super::{Existing, Mode, place, remove};
 use crate::vault::tree::Node;
 
-/// Does what waited for the window's files, and those of the windows before.
+/// Does what waited for the window's files, and those of the windows before. Nothing, where nothing is written.
 pub(super) fn last(restore: &Restore, last: Last) {
     for (folder, node, first) in last.links {
         let path = join(&folder.path, &node.name);
-        if let Err(error) = link(restore, &folder, &node, &first) {
+        if restore.writes()
+            && let Err(error) = link(restore, &folder, &node, &first)
+        {
             restore.lost(&path, node.kind, format!("not linked to its first name: {error}"));
         }
+        restore.monitor.advance(1, node.size);
     }
     for (folder, node) in last.left {
         if let Some(node) = node {
@@ -39,9 +42,7 @@ fn link(restore: &Restore, folder: &Folder, node: &Node, first: &[Vec<u8>]) -> i
         }
         clear(restore, folder, &node.name)?;
     }
-    place::make_link(&open, name, &folder.open, &node.name)?;
-    restore.monitor.advance(1, node.size);
-    Ok(())
+    place::make_link(&open, name, &folder.open, &node.name)
 }
 
 /// Removes what stands in the way. A folder with something in it is removed only where deleting was asked for.
@@ -49,7 +50,7 @@ pub(super) fn clear(restore: &Restore, folder: &Folder, name: &[u8]) -> io::Resu
     let Some(stat) = place::look(&folder.open, name)? else { return Ok(()) };
     match (place::kind(&stat) == FileType::Directory, restore.options.existing) {
         (false, _) => place::unlink(&folder.open, name),
-        (true, Existing::Mirror) => remove::all(&folder.open, name).map(drop),
+        (true, Existing::Mirror) => remove::all(&folder.open, name, Mode::Write).map(drop),
         (true, Existing::Overwrite | Existing::Refuse) => place::remove_dir(&folder.open, name),
     }
 }

@@ -2,7 +2,7 @@
 
 use std::io;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Component;
+use std::path::{Component, Path};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -111,6 +111,7 @@ impl Restore {
             bytes_unchanged: read(&self.unchanged),
             bytes_written: read(&self.written),
             bytes_fetched: read(&self.fetched),
+            bytes_free: if self.writes() { None } else { place::room(&self.options.target) },
             files_lost: read(&self.files_lost),
             ..summary
         };
@@ -160,21 +161,25 @@ impl Restore {
         Ok(at)
     }
 
-    /// Opens the target, making it where needed; `None` where it would be made but nothing is written.
-    fn target(&self) -> Result<Option<Folder>, RestoreError> {
+    /// Opens the target, making it where needed, and says whether nothing is in it. Where it would be made but nothing is
+    /// written, the root stands for it.
+    fn target(&self) -> Result<(Folder, bool), RestoreError> {
         let path = &self.options.target;
         let failed = |source| self.target_failed(source);
         if self.writes() {
             std::fs::create_dir_all(path).map_err(failed)?;
         }
+        let folder = |open| Folder { open, path: b"/".to_vec() };
         let open = match place::open_target(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.writes() => return Ok(None),
+            Err(error) if error.kind() == io::ErrorKind::NotFound && !self.writes() => {
+                return place::open_target(Path::new("/")).map(|root| (folder(root), true)).map_err(failed);
+            }
             opened => opened.map_err(failed)?,
         };
         if self.options.existing == Existing::Refuse && !remove::names(&open).map_err(failed)?.is_empty() {
             return Err(RestoreError::NotEmpty { target: path.clone() });
         }
-        Ok(Some(Folder { open, path: b"/".to_vec() }))
+        Ok((folder(open), self.options.existing == Existing::Refuse))
     }
 }
 

@@ -115,15 +115,17 @@ pub struct Summary {
     pub bytes_unchanged: u64,
     /// Bytes written into files (holes are not).
     pub bytes_written: u64,
-    /// Bytes fetched from the vault.
+    /// Bytes fetched from the vault; in a rehearsal, those that a restore would fetch.
     pub bytes_fetched: u64,
+    /// Of a rehearsal: room that the target's file system has for us, in bytes, if it says so.
+    pub bytes_free: Option<u64>,
     /// Entries deleted because the snapshot does not have them.
     pub deleted: u64,
     /// Files that were not restored whole.
     pub files_lost: u64,
     /// What the store's server was asked.
     pub requests: Requests,
-    /// The same for a terabyte (10^12 bytes) fetched.
+    /// The same for a terabyte (10^12 bytes) fetched; none of a rehearsal.
     pub requests_per_terabyte: Option<u64>,
     /// How long it took, by the boot clock, in milliseconds.
     pub millis: u64,
@@ -164,6 +166,7 @@ pub async fn run(
 ) -> Result<Outcome, RestoreError> {
     let clock = vault.env().clock.clone();
     let (begun, asked) = (clock.boot(), vault.store().requests());
+    let mode = options.mode;
     let restore =
         job::Restore::new(vault.clone(), index.clone(), options, monitor, cancel, tokio::runtime::Handle::current());
     let done = tokio::task::spawn_blocking(move || restore.run(root)).await;
@@ -173,7 +176,9 @@ pub async fn run(
     };
     summary.millis = u64::try_from((clock.boot() - begun).as_millis()).unwrap_or(u64::MAX);
     summary.requests = vault.store().requests().since(&asked);
-    summary.requests_per_terabyte = summary.requests.per_terabyte(summary.bytes_fetched);
+    if mode == Mode::Write {
+        summary.requests_per_terabyte = summary.requests.per_terabyte(summary.bytes_fetched);
+    }
     let status = if problems.is_empty() { Status::Complete } else { Status::Partial };
     Ok(Outcome { summary, problems, status })
 }

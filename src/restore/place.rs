@@ -9,7 +9,7 @@ use std::fs::File;
 use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::ffi::OsStrExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, Stat};
 use rustix::io::Errno;
@@ -27,6 +27,13 @@ pub(super) fn name(bytes: &[u8]) -> io::Result<&OsStr> {
 /// Opens the target itself: the operator named it, so symlinks on the way to it are followed.
 pub(super) fn open_target(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::openat(CWD, path, OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?)
+}
+
+/// Bytes that the file system of a folder has room for; of a folder that is not there, the nearest above it.
+pub(super) fn room(path: &Path) -> Option<u64> {
+    let here = |path: &'_ Path| if path.as_os_str().is_empty() { PathBuf::from(".") } else { path.to_owned() };
+    let found = path.ancestors().find_map(|path| rustix::fs::statvfs(here(path)).ok())?;
+    Some(found.f_bavail.saturating_mul(found.f_frsize))
 }
 
 /// What is there under this name, symlinks not followed.

@@ -217,9 +217,12 @@ impl Shared<'_> {
         let Found { pieces, holes } = std::mem::take(&mut *lock(flight));
         let holes = holes::compare(restore, holes);
         if !restore.writes() {
-            let pieces: u64 = pieces.iter().map(|piece| piece.located.plain_len()).sum();
-            let bytes = pieces + holes.iter().map(Hole::bytes).sum::<u64>();
+            let bytes: u64 = pieces.iter().map(|piece| piece.located.plain_len()).sum();
+            let groups = fetch::groups(restore.vault.store().is_near(), pieces);
+            let bytes = bytes + holes.iter().map(Hole::bytes).sum::<u64>();
             restore.written.fetch_add(bytes, Ordering::Relaxed);
+            restore.fetched.fetch_add(groups.iter().map(|group| group.end - group.start).sum(), Ordering::Relaxed);
+            restore.monitor.advance(0, bytes);
             return;
         }
         holes::make(restore, &holes);

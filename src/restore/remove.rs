@@ -5,7 +5,7 @@ use std::os::fd::OwnedFd;
 
 use rustix::fs::{Dir, FileType};
 
-use super::place;
+use super::{Mode, place};
 
 /// Names in an open folder, without `.` and `..`.
 pub(super) fn names(dir: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
@@ -21,11 +21,15 @@ pub(super) fn names(dir: &OwnedFd) -> io::Result<Vec<Vec<u8>>> {
 }
 
 /// Deletes an entry and all below it, following no symlink and entering no other file system. Returns how many entries
-/// were deleted.
-pub(super) fn all(dir: &OwnedFd, entry: &[u8]) -> io::Result<u64> {
+/// were deleted, or would be.
+pub(super) fn all(dir: &OwnedFd, entry: &[u8], mode: Mode) -> io::Result<u64> {
     let Some(stat) = place::look(dir, entry)? else { return Ok(0) };
+    let unlink = |dir: &OwnedFd, name: &[u8]| match mode {
+        Mode::Write => place::unlink(dir, name),
+        Mode::Rehearse => Ok(()),
+    };
     if place::kind(&stat) != FileType::Directory {
-        place::unlink(dir, entry)?;
+        unlink(dir, entry)?;
         return Ok(1);
     }
     // Depth costs descriptors, not stack: each level is an open folder and the names that are left in it.
@@ -37,7 +41,9 @@ pub(super) fn all(dir: &OwnedFd, entry: &[u8]) -> io::Result<u64> {
         let Some(next) = left.pop() else {
             let Some((_, _, name)) = stack.pop() else { break };
             let above = stack.last().map_or(dir, |(_, open, _)| open);
-            place::remove_dir(above, &name)?;
+            if mode == Mode::Write {
+                place::remove_dir(above, &name)?;
+            }
             deleted += 1;
             continue;
         };
@@ -49,7 +55,7 @@ pub(super) fn all(dir: &OwnedFd, entry: &[u8]) -> io::Result<u64> {
             let opened = place::open_dir(open, &next)?;
             stack.push((names(&opened)?, opened, next));
         } else {
-            place::unlink(open, &next)?;
+            unlink(open, &next)?;
             deleted += 1;
         }
     }
@@ -69,8 +75,9 @@ mod tests {
         std::fs::write(target.path().join("a/b/f"), b"y").unwrap();
         std::os::unix::fs::symlink(outside.path(), target.path().join("a/link")).unwrap();
         let dir = place::open_target(target.path()).unwrap();
-        assert_eq!(all(&dir, b"a").unwrap(), 5);
-        assert_eq!(all(&dir, b"a").unwrap(), 0);
+        assert_eq!(all(&dir, b"a", Mode::Rehearse).unwrap(), 5);
+        assert_eq!(all(&dir, b"a", Mode::Write).unwrap(), 5);
+        assert_eq!(all(&dir, b"a", Mode::Write).unwrap(), 0);
         assert!(outside.path().join("kept").exists());
         assert!(names(&dir).unwrap().is_empty());
     }

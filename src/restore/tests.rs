@@ -1,6 +1,6 @@
 //! Backup and restore, there and back, over a store in memory.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashSet};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::{Path, PathBuf};
@@ -11,9 +11,11 @@ use crate::backup::{self, Caches, Mounts, ParentChoice, Source, Threads};
 use crate::monitor::{Cancel, Silent};
 use crate::restore::{self, Existing, Mode, Privileged, Selection, Trust};
 use crate::source::files::Excludes;
+use crate::store::Requests;
+use crate::vault::lock::LockKind;
 use crate::vault::snapshot::Snapshot;
 use crate::vault::tests::vault;
-use crate::vault::{Id, Vault};
+use crate::vault::{FileType, Id, Vault};
 
 pub(crate) fn backup_options(threads: Threads) -> backup::Options {
     backup::Options {
@@ -165,7 +167,7 @@ async fn only_what_differs_is_fetched_and_what_is_extra_stays_or_goes() {
     let rehearse =
         restore::Options { existing: Existing::Mirror, mode: Mode::Rehearse, ..options(target.path(), &done.written) };
     let would = restore(&vault, done.written.tree, rehearse).await.summary;
-    assert_eq!(would.deleted, 1);
+    assert_eq!(would.deleted, 3);
     assert!(would.bytes_written > 600 && would.bytes_written <= 8 << 20, "{would:?}");
     assert!(target.path().join("extra/below/file").exists());
 
@@ -173,6 +175,8 @@ async fn only_what_differs_is_fetched_and_what_is_extra_stays_or_goes() {
     let mended = restore(&vault, done.written.tree, over).await;
     assert_eq!(mended.problems, []);
     assert!(mended.summary.bytes_fetched < 9 << 20, "{:?}", mended.summary);
+    let figures = |s: &restore::Summary| [s.bytes_written, s.bytes_fetched, s.bytes_unchanged, s.files_unchanged];
+    assert_eq!(figures(&would), figures(&mended.summary));
     assert!(target.path().join("extra/below/file").exists());
 
     let mirror = restore::Options { existing: Existing::Mirror, ..options(target.path(), &done.written) };
@@ -180,6 +184,46 @@ async fn only_what_differs_is_fetched_and_what_is_extra_stays_or_goes() {
     assert_eq!((mirrored.problems, mirrored.summary.deleted), (vec![], 3));
     assert_eq!(mirrored.summary.bytes_fetched, 0);
     assert_eq!(picture(source.path()), picture(target.path()));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_rehearsal_says_what_a_restore_then_does() {
+    let (source, target) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    make_source(source.path());
+    let vault = vault().await;
+    let done = back_up(&vault, source.path(), Threads::per_processor()).await;
+    // A pack that no index knows any more, as one that was lost.
+    let mut packs = vault.list(FileType::Pack).await.unwrap();
+    packs.sort_by_key(|(_, size)| std::cmp::Reverse(*size));
+    let lost = HashSet::from([packs[0].0]);
+    let lock = vault.lock(LockKind::Exclusive, Duration::ZERO).await.unwrap();
+    vault.rewrite_index(&lost, &HashSet::new(), &lock, &Silent).await.unwrap();
+    lock.release().await;
+    let below = target.path().join("not/there/yet");
+    for at in [below.clone(), target.path().to_owned()] {
+        fs::remove_dir_all(target.path().join("not")).ok();
+        let options = || options(&at, &done.written);
+        let would = restore(&vault, done.written.tree, restore::Options { mode: Mode::Rehearse, ..options() }).await;
+        assert!(fs::read_dir(target.path()).unwrap().next().is_none(), "a rehearsal made something");
+        let did = restore(&vault, done.written.tree, options()).await;
+        let problems = |done: &restore::Outcome| {
+            let mut told: Vec<String> = done.problems.iter().map(|problem| format!("{problem:?}")).collect();
+            told.sort();
+            told
+        };
+        assert_eq!(problems(&would), problems(&did));
+        assert!(did.summary.files_lost > 0 && did.summary.files_lost < did.summary.files, "{did:?}");
+        assert!(would.summary.bytes_free.is_some_and(|free| free > 0), "{would:?}");
+        let same = |s: &restore::Summary| restore::Summary {
+            millis: 0,
+            bytes_free: None,
+            requests: Requests::default(),
+            requests_per_terabyte: None,
+            ..s.clone()
+        };
+        assert_eq!(same(&would.summary), same(&did.summary));
+        assert_eq!(would.status, did.status);
+    }
 }
 
 /// Access, modification and change time, to the nanosecond, and the file itself.

@@ -7,7 +7,6 @@ use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use rustix::fs::FileType;
 
@@ -26,9 +25,10 @@ struct Frame {
     tree: Id,
     /// In the snapshot.
     path: Vec<u8>,
-    /// Open, once something is written in it; none while only looking or not yet made.
+    /// Open, once something is written in it; none while not yet made. Where nothing is written and it is not there, some
+    /// other folder stands for it.
     folder: Option<Arc<Folder>>,
-    /// Made by this restore: nothing can be in its way.
+    /// Made by this restore, or it would be: nothing can be in its way.
     fresh: bool,
     /// The folder's own attributes, applied when it is left; none at the target itself.
     node: Option<Node>,
@@ -57,7 +57,7 @@ impl<'r, 'p> Walk<'r, 'p> {
         restore: &'r Restore,
         pool: &'r mut Pool<'p>,
         start: Start,
-        target: Option<Folder>,
+        target: (Folder, bool),
     ) -> Result<Summary, RestoreError> {
         let (window, summary) = (Window::default(), Summary::default());
         let mut walk = Self { restore, pool, window, stack: Vec::new(), links: HashMap::new(), summary };
@@ -65,19 +65,19 @@ impl<'r, 'p> Walk<'r, 'p> {
         Ok(walk.summary)
     }
 
-    fn walk(&mut self, start: Start, target: Option<Folder>) -> Result<(), RestoreError> {
-        let target = target.map(Arc::new);
+    /// `fresh`: nothing is in the target, or it is not even there.
+    fn walk(&mut self, start: Start, (target, fresh): (Folder, bool)) -> Result<(), RestoreError> {
+        let target = Arc::new(target);
         if let Some(node) = start.file {
-            self.entry(target, node, false)?;
+            self.entry(target, node, fresh)?;
             return self.flush();
         }
         if let Some(tree) = start.tree {
             let wanted = self.restore.options.selection.wants(&start.path, true, Wanted::Below);
             let nodes = self.restore.handle.block_on(self.restore.vault.open_tree(&self.restore.index, &tree))?;
             let names = self.mirrors(&start.path).then(Vec::new);
-            // An empty target has nothing in the way.
-            let fresh = self.restore.options.existing == Existing::Refuse;
-            let frame = Frame { nodes, tree, path: start.path, folder: target, fresh, node: None, wanted, names };
+            let (path, folder) = (start.path, Some(target));
+            let frame = Frame { nodes, tree, path, folder, fresh, node: None, wanted, names };
             self.stack.push(frame);
         }
         while let Some(frame) = self.stack.last_mut() {
@@ -127,12 +127,8 @@ impl<'r, 'p> Walk<'r, 'p> {
             (Wanted::No, _) => Ok(()),
             (_, NodeKind::Dir) => self.enter(node, path, wanted),
             (Wanted::Below, _) => Ok(()),
-            (Wanted::Yes, _) if !restore.writes() => {
-                let folder = self.frame().folder.clone();
-                self.entry(folder, node, false)
-            }
             (Wanted::Yes, _) => match self.folder() {
-                Some((folder, fresh)) => self.entry(Some(folder), node, fresh),
+                Some((folder, fresh)) => self.entry(folder, node, fresh),
                 None => Ok(()),
             },
         }
@@ -155,13 +151,10 @@ impl<'r, 'p> Walk<'r, 'p> {
                 return Ok(());
             }
         };
-        let looked = if restore.writes() { None } else { self.look_into(&node) };
-        self.stack.push(Frame { nodes, tree, path, folder: looked, fresh: false, node: Some(node), wanted, names });
+        self.stack.push(Frame { nodes, tree, path, folder: None, fresh: false, node: Some(node), wanted, names });
         if wanted == Wanted::Yes {
             self.summary.dirs += 1;
-            if restore.writes() {
-                self.folder();
-            }
+            self.folder();
         }
         Ok(())
     }
@@ -196,7 +189,9 @@ impl<'r, 'p> Walk<'r, 'p> {
     fn leave(&mut self) -> Result<(), RestoreError> {
         let Some(frame) = self.stack.pop() else { return Ok(()) };
         let Some(folder) = frame.folder else { return Ok(()) };
-        if let Some(names) = frame.names {
+        if let Some(names) = frame.names
+            && !frame.fresh
+        {
             self.delete_others(&folder, names);
         }
         if self.restore.writes() {
@@ -213,11 +208,7 @@ impl<'r, 'p> Walk<'r, 'p> {
             Err(error) => return self.restore.problem(&folder.path, format!("cannot be listed: {error}")),
         };
         for name in names.into_iter().filter(|name| kept.binary_search(name).is_err()) {
-            if !self.restore.writes() {
-                self.summary.deleted += 1;
-                continue;
-            }
-            match remove::all(&folder.open, &name) {
+            match remove::all(&folder.open, &name, self.restore.options.mode) {
                 Ok(deleted) => self.summary.deleted += deleted,
                 Err(error) => self.restore.problem(&join(&folder.path, &name), format!("cannot be deleted: {error}")),
             }
@@ -238,22 +229,10 @@ impl<'r, 'p> Walk<'r, 'p> {
         self.restore.monitor.total(self.summary.files, self.summary.bytes);
     }
 
-    fn look_into(&mut self, node: &Node) -> Option<Arc<Folder>> {
-        let frame = self.frame();
-        let (folder, path) = (frame.folder.clone()?, join(&frame.path, &node.name));
-        place::open_dir(&folder.open, &node.name).ok().map(|open| Arc::new(Folder { open, path }))
-    }
-
-    /// Gathers one entry that is not a folder. There is no folder where it would have to be made, but nothing is written.
-    fn entry(&mut self, folder: Option<Arc<Folder>>, node: Node, fresh: bool) -> Result<(), RestoreError> {
+    /// Gathers one entry that is not a folder.
+    fn entry(&mut self, folder: Arc<Folder>, node: Node, fresh: bool) -> Result<(), RestoreError> {
         self.count(&node);
         let restore = self.restore;
-        let Some(folder) = folder else {
-            if node.kind == NodeKind::File {
-                restore.written.fetch_add(node.size, Ordering::Relaxed);
-            }
-            return Ok(());
-        };
         if let Some(first) = self.linked(&folder, &node) {
             self.window.last.links.push((folder, node, first));
             return Ok(());
@@ -277,7 +256,7 @@ impl<'r, 'p> Walk<'r, 'p> {
     /// For a file with several names: the first one's path when this is another, which is noted when this is the first.
     fn linked(&mut self, folder: &Folder, node: &Node) -> Option<Vec<Vec<u8>>> {
         let restore = self.restore;
-        if node.links < 2 || !restore.writes() || entry::is_left_out(restore, node) || node.kind == NodeKind::Socket {
+        if node.links < 2 || entry::is_left_out(restore, node) || node.kind == NodeKind::Socket {
             return None;
         }
         let base = self.stack.first().map_or(0, |frame| if frame.path == b"/" { 0 } else { frame.path.len() });
@@ -303,8 +282,12 @@ impl<'r, 'p> Walk<'r, 'p> {
     }
 }
 
-/// Opens a folder, making it where needed; true when it was made.
+/// Opens a folder, making it where needed; true when it was made. Where nothing is written, the one above stands for it.
 fn folder_in(restore: &Restore, above: &Folder, name: &[u8], fresh: bool) -> io::Result<(std::os::fd::OwnedFd, bool)> {
+    if !restore.writes() {
+        let there = if fresh { None } else { place::open_dir(&above.open, name).ok() };
+        return there.map_or_else(|| Ok((above.open.try_clone()?, true)), |open| Ok((open, false)));
+    }
     if !fresh && let Some(stat) = place::look(&above.open, name)? {
         if place::kind(&stat) == FileType::Directory {
             return Ok((place::open_dir(&above.open, name)?, false));
