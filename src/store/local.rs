@@ -176,6 +176,11 @@ fn io_error(location: &Path, source: io::Error) -> Error {
     }
 }
 
+/// What a draft says that a failed write left in an unknown state.
+pub(super) fn half_written() -> Error {
+    generic("an earlier write to it failed".into())
+}
+
 fn generic(source: Box<dyn std::error::Error + Send + Sync>) -> Error {
     Error::Generic { store: STORE, source }
 }

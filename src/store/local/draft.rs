@@ -18,6 +18,8 @@ pub(in crate::store) struct Draft {
     tree: Arc<Tree>,
     path: PathBuf,
     file: File,
+    /// Whether the temporary name is still ours: another process may have made a file of that name since.
+    named: bool,
 }
 
 impl Draft {
@@ -25,7 +27,7 @@ impl Draft {
         let folder = tree.path(folder);
         tree.settle(&folder)?;
         let (path, file) = tree.make_temporary(&folder.join("draft"))?;
-        Ok(Self { tree: tree.clone(), path, file })
+        Ok(Self { tree: tree.clone(), path, file, named: true })
     }
 
     pub(in crate::store) fn append(&mut self, bytes: &[u8]) -> Result<()> {
@@ -36,13 +38,18 @@ impl Draft {
         self.file.read_exact_at(buffer, at).map_err(|source| generic(source.into()))
     }
 
-    pub(in crate::store) async fn publish(self, location: Path) -> Result<()> {
+    #[cfg(test)]
+    pub(in crate::store) fn replace_file(&mut self, file: File) -> File {
+        std::mem::replace(&mut self.file, file)
+    }
+
+    pub(in crate::store) async fn publish(mut self, location: Path) -> Result<()> {
         let publish = move || self.rename(&location).map_err(|source| io_error(&location, source));
         tokio::task::spawn_blocking(publish).await?
     }
 
     /// The folder that it leaves is not synced: what a power cut brings back there is a temporary name.
-    fn rename(&self, location: &Path) -> io::Result<()> {
+    fn rename(&mut self, location: &Path) -> io::Result<()> {
         let target = self.tree.path(location);
         let folder = target.parent().unwrap_or(&self.tree.root);
         self.tree.settle(folder)?;
@@ -50,7 +57,10 @@ impl Draft {
         match self.tree.publish(&self.path, &target, folder, PutMode::Overwrite) {
             // One of the two folders is a link to another disk.
             Err(error) if error.kind() == ErrorKind::CrossesDevices => self.copy(&target, folder),
-            published => published,
+            published => {
+                self.named = published.is_err();
+                published
+            }
         }
     }
 
@@ -71,7 +81,9 @@ impl Draft {
 
 impl Drop for Draft {
     fn drop(&mut self) {
-        // Best effort. Once it is published there is nothing of this name, and nobody else uses it.
-        let _ = std::fs::remove_file(&self.path);
+        // Best effort.
+        if self.named {
+            let _ = std::fs::remove_file(&self.path);
+        }
     }
 }

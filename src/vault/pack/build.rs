@@ -269,12 +269,13 @@ impl PackBuilder {
         self.entered(start, id, uncompressed)
     }
 
-    /// Adds all blobs of another pack of the same type behind its own.
+    /// Adds all blobs of another pack of the same type behind its own. What is read back of it must be what was written: it
+    /// is never synced, so that nobody else would be told that the disk did not keep it.
     pub fn absorb(&mut self, other: Self) -> Result<(), PackError> {
         debug_assert_eq!(self.kind, other.kind, "stock tools expect one type a pack");
         self.room(self.entries.len() + other.entries.len(), other.len())?;
         if let Draft::Begun(draft) = &other.draft {
-            let mut at = 0;
+            let (mut at, mut found) = (0, Sha256::new());
             while at < draft.len() {
                 let start = self.bytes.len();
                 let step = usize::try_from(draft.len() - at).unwrap_or(STEP).min(STEP);
@@ -282,7 +283,12 @@ impl PackBuilder {
                 draft.read(at, &mut self.bytes[start..]).map_err(PackError::Write)?;
                 at += step as u64;
                 self.hash.update(&self.bytes[start..]);
+                found.update(&self.bytes[start..]);
                 self.write(STEP)?;
+            }
+            found.update(&other.bytes);
+            if found.finalize() != other.hash.finalize() {
+                return Err(PackError::NotAsWritten);
             }
         }
         self.bytes.extend_from_slice(&other.bytes);
@@ -291,11 +297,11 @@ impl PackBuilder {
         self.write(STEP)
     }
 
-    /// Puts two unfinished packs of the same type together if they make one of at most `target` bytes; else gives both back,
-    /// the smaller one first.
+    /// Puts two unfinished packs of the same type together if they make one of at most `target` bytes, and of no more blobs
+    /// than a pack may have; else gives both back, the smaller one first.
     pub fn join(self, other: Self, target: u32) -> Result<(Self, Option<Self>), PackError> {
         let (mut larger, smaller) = if self.len() > other.len() { (self, other) } else { (other, self) };
-        if larger.len() + smaller.len() > target as usize {
+        if larger.len() + smaller.len() > target as usize || larger.count() + smaller.count() > MOST_BLOBS {
             return Ok((smaller, Some(larger)));
         }
         larger.absorb(smaller)?;
@@ -333,7 +339,7 @@ impl PackBuilder {
         let len = u32::try_from(self.bytes.len() - start).map_err(|_| PackError::Full)?;
         self.bytes.extend_from_slice(&len.to_le_bytes());
         self.hash.update(&self.bytes[start..]);
-        if self.draft.len() > 0 {
+        if matches!(self.draft, Draft::Begun(_)) {
             self.write(0)?;
         }
         let id = Id(self.hash.finalize().into());

@@ -71,6 +71,36 @@ fn unfinished_packs_are_one_if_that_fits() {
 }
 
 #[tokio::test]
+async fn what_a_disk_did_not_keep_of_an_unfinished_pack_gets_no_name() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open(folder.path().to_str().unwrap(), &Default::default()).await.unwrap();
+    let mut sealer = sealer();
+    let mut filled = |count: u64| {
+        let mut builder = PackBuilder::to_write(BlobType::Data, store.clone(), "data/00");
+        for seed in 0..count {
+            let plain = random(300_000, seed);
+            builder.add(&mut sealer, Id::of(&plain), &plain).unwrap();
+        }
+        builder
+    };
+    let written = || std::fs::read_dir(folder.path().join("data/00")).unwrap().map(|entry| entry.unwrap().path());
+    for (damaged, joins) in [(true, false), (false, true)] {
+        let smaller = filled(3);
+        let path = written().next().unwrap();
+        let larger = filled(5);
+        if damaged {
+            let file = std::fs::OpenOptions::new().write(true).open(path).unwrap();
+            std::os::unix::fs::FileExt::write_all_at(&file, &[0; 4096], 8192).unwrap();
+        }
+        let joined = larger.join(smaller, 4 << 20);
+        assert_eq!(joined.is_ok(), joins, "{joined:?}");
+        assert!(joins || matches!(joined, Err(PackError::NotAsWritten)));
+        drop(joined);
+        assert_eq!(written().count(), 0);
+    }
+}
+
+#[tokio::test]
 async fn a_pack_that_cannot_be_written_is_an_error_of_the_store() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open(folder.path().to_str().unwrap(), &Default::default()).await.unwrap();

@@ -80,6 +80,9 @@ pub enum PackError {
     /// The plaintext could not be read while it was sealed.
     #[error("read the plaintext to be sealed")]
     Source(#[source] std::io::Error),
+    /// A draft is not what was written to it.
+    #[error("read an unfinished pack back: the disk does not have what was written to it")]
+    NotAsWritten,
     /// What was sealed could not be written.
     #[error(transparent)]
     Write(StoreError),
