@@ -143,3 +143,32 @@ async fn a_run_that_is_stopped_leaves_no_walker_waiting() {
     }
     assert_eq!(vault.snapshots().await.unwrap().whole.len(), 0);
 }
+
+/// Panics once so many things were done.
+struct PanicAfter(AtomicI64);
+
+impl Monitor for PanicAfter {
+    fn advance(&self, items: u64, _bytes: u64) {
+        let items = i64::try_from(items).unwrap();
+        assert!(self.0.fetch_sub(items, Ordering::SeqCst) > items, "a defect in one thread");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_thread_that_panics_ends_the_run_and_leaves_nobody_waiting() {
+    let source = tempfile::tempdir().unwrap();
+    make(source.path(), 5, &mut 3);
+    fs::write(source.path().join("large"), vec![7; 40 << 20]).unwrap();
+    for after in [0, 1, 10, 100, 300] {
+        let vault = vault().await;
+        let other = vault.clone();
+        let (options, sources) =
+            (backup_options(Threads::Workers(4.try_into().unwrap())), Source::Files(vec![source.path().to_owned()]));
+        let run = async move {
+            super::run(&other, sources, options, Arc::new(PanicAfter(after.into())), Cancel::default()).await
+        };
+        let ended = tokio::time::timeout(std::time::Duration::from_secs(120), tokio::spawn(run)).await;
+        assert!(ended.expect("nobody waits for it").is_err_and(|ended| ended.is_panic()), "{after}");
+        assert_eq!(vault.snapshots().await.unwrap().whole.len(), 0);
+    }
+}

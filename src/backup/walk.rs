@@ -29,13 +29,16 @@ pub(super) fn run(run: &Run, targets: Targets, parent: Option<Id>) -> Result<Id,
     // way round.
     let share = Share::new(workers.max(1));
     let names = run.names.clone();
+    let everybody = Everybody { run, queues: &queues, share: &share };
     let root = std::thread::scope(|scope| {
+        let _ending = everybody.stops_on_panic();
         let threads: Vec<_> = (0..workers)
             .map(|_| {
                 let (files, chunks) = (queues.files.1.clone(), queues.chunks.1.clone());
                 let offer = (workers > 1).then(|| queues.chunks.0.clone());
                 let (readers, left) = (&queues.readers, &left);
                 scope.spawn(move || {
+                    let _ending = everybody.stops_on_panic();
                     let mut worker = Worker::new(run, offer);
                     let worked = worker.work(&files, &chunks, readers).and_then(|()| worker.finish(left));
                     if worked.is_err() {
@@ -49,7 +52,10 @@ pub(super) fn run(run: &Run, targets: Targets, parent: Option<Id>) -> Result<Id,
             .map(|_| {
                 let walker = Walker::new(run, &queues, &share, names.clone(), false);
                 let left = &left;
-                scope.spawn(move || walker.end(left, |walker| walker.help(false)).1)
+                scope.spawn(move || {
+                    let _ending = everybody.stops_on_panic();
+                    walker.end(left, |walker| walker.help(false)).1
+                })
             })
             .collect();
         let walker = Walker::new(run, &queues, &share, names, workers == 0);
@@ -81,6 +87,34 @@ pub(super) fn run(run: &Run, targets: Targets, parent: Option<Id>) -> Result<Id,
         return Err(BackupError::NothingRead { problems: run.problems.len() });
     }
     root.tree().ok_or(BackupError::Cancelled)
+}
+
+/// What the threads of a run wait for each other on.
+#[derive(Clone, Copy)]
+struct Everybody<'r> {
+    run: &'r Run,
+    queues: &'r Queues,
+    share: &'r Share,
+}
+
+impl<'r> Everybody<'r> {
+    /// Keeps a thread that panics from leaving the others to wait for it, with the vault locked.
+    fn stops_on_panic(self) -> StopsOnPanic<'r> {
+        StopsOnPanic(self)
+    }
+}
+
+struct StopsOnPanic<'r>(Everybody<'r>);
+
+impl Drop for StopsOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            let Everybody { run, queues, share } = self.0;
+            run.failed.store(true, Ordering::SeqCst);
+            share.close();
+            queues.close();
+        }
+    }
 }
 
 enum Entries {
@@ -151,8 +185,8 @@ impl<'r> Walker<'r> {
     ) -> (Option<T>, Option<BackupError>) {
         let walked = walk(&mut self).and_then(|done| self.hand_over().map(|()| done));
         let (share, run) = (self.share, self.run);
-        let finished = self.worker.finish(left);
-        match walked.and_then(|done| finished.map(|()| done)) {
+        // Of a run that failed nothing more is stored.
+        match walked.and_then(|done| self.worker.finish(left).map(|()| done)) {
             Ok(done) => (Some(done), None),
             Err(error) => {
                 run.failed.store(true, Ordering::SeqCst);

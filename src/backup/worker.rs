@@ -149,6 +149,9 @@ impl<'r> Worker<'r> {
             }
         }
         while readers.load(std::sync::atomic::Ordering::SeqCst) > 0 || !chunks.is_empty() {
+            if self.run.stopping() {
+                return Err(BackupError::Cancelled);
+            }
             if let Ok(chunk) = chunks.recv_timeout(Duration::from_millis(1)) {
                 self.take(chunk)?;
             }
