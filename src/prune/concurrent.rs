@@ -37,15 +37,21 @@ pub(super) async fn run(
     let begun = clock.boot();
     let mut done = pass(vault, options, monitor, cancel, lock).await?;
     if options.mode == Mode::Write && options.grace.is_zero() && done.figures.condemned_packs > 0 {
-        let second = pass(vault, options, monitor, cancel, lock).await?;
-        done.packs_written += second.packs_written;
-        done.figures = Figures {
-            delete_packs: done.figures.delete_packs + second.figures.delete_packs,
-            freed: done.figures.freed + second.figures.freed,
-            condemned_packs: second.figures.condemned_packs,
-            condemned: second.figures.condemned,
-            ..done.figures
-        };
+        match pass(vault, options, monitor, cancel, lock).await {
+            Ok(second) => {
+                done.packs_written += second.packs_written;
+                done.figures = Figures {
+                    delete_packs: done.figures.delete_packs + second.figures.delete_packs,
+                    freed: done.figures.freed + second.figures.freed,
+                    condemned_packs: second.figures.condemned_packs,
+                    condemned: second.figures.condemned,
+                    ..done.figures
+                };
+            }
+            // The first one did what it says. What it condemned goes another time.
+            Err(PruneError::AtWork { .. } | PruneError::Overtaken) => {}
+            Err(error) => return Err(error),
+        }
     }
     done.millis = u64::try_from((clock.boot() - begun).as_millis()).unwrap_or(u64::MAX);
     Ok(done)
@@ -197,7 +203,7 @@ fn without_moving(plan: &PrunePlan) -> Figures {
 pub(super) async fn clear_unfinished_if_alone(vault: &Vault, monitor: &dyn Monitor) -> Result<(), PruneError> {
     match vault.lock(LockKind::Exclusive, Duration::ZERO).await {
         Ok(lock) => {
-            let cleared = clear_unfinished(vault, monitor).await;
+            let cleared = clear_unfinished(vault, monitor, &lock).await;
             lock.release().await;
             cleared
         }

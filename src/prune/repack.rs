@@ -185,7 +185,8 @@ impl Packer {
         monitor: &Arc<dyn Monitor>,
         cancel: &Cancel,
     ) -> Result<(), PruneError> {
-        if self.vault.store().is_near() && has_threads() {
+        // Where packs are not written while they are filled, those of several threads take too much memory.
+        if self.vault.store().is_near() && self.vault.store().has_drafts() && has_threads() {
             self.take_near(wanted, monitor, cancel).await
         } else {
             self.take_in_order(wanted, monitor, cancel).await

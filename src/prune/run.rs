@@ -213,6 +213,10 @@ async fn run_locked(
 ) -> Result<Outcome, PruneError> {
     let clock = vault.env().clock.clone();
     let begun = clock.boot();
+    if options.mode == Mode::Write {
+        // At once: the lock has just been taken, and a vault that is not whole is cleared of them, too.
+        clear_unfinished(vault, &**monitor, lock).await?;
+    }
     let snapshots = snapshots(vault).await?;
     monitor.stage("index");
     let index = vault.load_index(&**monitor).await?;
@@ -221,9 +225,6 @@ async fn run_locked(
     let listed: Vec<(Id, ByteSize)> = listed.into_iter().map(|(id, size)| (id, ByteSize(size))).collect();
     let plan = plan::prune(&marks, &listed, &marks, options.limits, None)?;
     let (mut packs_written, mut no_room_for) = (0, 0);
-    if options.mode == Mode::Write {
-        clear_unfinished(vault, &**monitor).await?;
-    }
     if options.mode == Mode::Write && !plan.is_empty() {
         let moved = repack::repack(vault, &plan, &marks, Others::None, monitor, cancel).await?;
         packs_written = moved.packs_written;
@@ -253,9 +254,10 @@ async fn run_locked(
 }
 
 /// What writers that died left half-written: the exclusive lock says that no writer is at work.
-pub(super) async fn clear_unfinished(vault: &Vault, monitor: &dyn Monitor) -> Result<(), PruneError> {
+pub(super) async fn clear_unfinished(vault: &Vault, monitor: &dyn Monitor, lock: &LockGuard) -> Result<(), PruneError> {
     let mut bytes = 0;
     for kind in [FileType::Pack, FileType::Index, FileType::Snapshot] {
+        lock.check()?;
         bytes += vault.store().remove_unfinished(kind.folder()).await.map_err(VaultError::from)?;
     }
     if bytes > 0 {
