@@ -44,13 +44,17 @@ pub(crate) async fn prune(
     let bar = Arc::new(context.bar());
     let done = prune::run(vault, options, bar.clone(), context.stop.cancel()).await;
     bar.done();
-    done.map_err(|error| match error {
+    done.map_err(failure)
+}
+
+fn failure(error: PruneError) -> Failure {
+    match error {
         PruneError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
         PruneError::Vault(_) => Failure::of(error),
         PruneError::Overtaken => Failure::of(error).hint("run it again"),
-        PruneError::AtWork { .. } => Failure::of(error)
-            .exits(Exit::Locked)
-            .hint("run it again when they are done; `drctl unlock` removes locks of the dead"),
+        PruneError::AtWork { .. } => Failure::of(error).exits(Exit::Locked).hint(
+            "run it again when they are done, or wait with --retry-lock; `drctl unlock` removes locks of the dead",
+        ),
         PruneError::UnreadTrees { .. } => Failure::of(error).hint("see that the store answers, and run it again"),
         PruneError::Lacking { .. } => Failure::of(error).hint(
             "if their backups failed or were killed, remove them with `drctl forget`; else heal the vault first: \
@@ -59,7 +63,7 @@ pub(crate) async fn prune(
         PruneError::Refused(_) | PruneError::DamagedTrees { .. } | PruneError::DamagedBlob { .. } => {
             Failure::of(error).hint("nothing was deleted; see what is damaged with `drctl check --read-data`")
         }
-    })
+    }
 }
 
 /// What was freed, for people.
@@ -109,4 +113,31 @@ pub(crate) fn show(done: &Outcome, rehearsed: bool, out: &mut dyn Write) -> std:
         )?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vault::Id;
+
+    #[test]
+    fn what_others_may_be_doing_and_what_was_not_read_is_not_called_damage() {
+        let tree = || Id([1; 32]);
+        let table = [
+            (PruneError::AtWork { holder: "x".into() }, Exit::Locked, "--retry-lock"),
+            (PruneError::Overtaken, Exit::Failed, "run it again"),
+            (PruneError::UnreadTrees { count: 1, first: tree(), why: "x".into() }, Exit::Failed, "the store answers"),
+            (PruneError::Lacking { snapshots: vec![tree()], blobs: 1 }, Exit::Failed, "drctl forget"),
+            (PruneError::DamagedTrees { count: 1, first: tree(), why: "x".into() }, Exit::Failed, "check --read-data"),
+            (PruneError::Cancelled, Exit::Interrupted, ""),
+        ];
+        for (error, exit, hint) in table {
+            let said = format!("{error:?}");
+            let failure = failure(error);
+            let document = format!("{:?}", failure.report());
+            assert_eq!(failure.exit(), exit, "{said}");
+            assert!(document.contains(hint), "{said}: {document}");
+            assert_eq!(document.contains("damage"), said.starts_with("Damaged"), "{said}: {document}");
+        }
+    }
 }

@@ -4,6 +4,7 @@ use std::collections::HashSet;
 
 use drctl::record::Status;
 use drctl::service::{Step, Tick};
+use drctl::vault::lock::Lock;
 use drctl::vault::{FileType, Id};
 
 use super::host::Host;
@@ -70,6 +71,36 @@ async fn the_service_comes_back_for_what_it_condemned_once_its_grace_is_over() {
     assert_eq!(packs(&host).await, both.difference(&first).copied().collect());
     // And then there is nothing to come back for.
     assert_eq!(host.tick_at("2126-03-03T20:00:00Z").await.steps, []);
+}
+
+#[tokio::test]
+async fn the_service_leaves_a_vault_alone_while_somebody_may_be_making_it_whole() {
+    let config = ONE_IS_KEPT.replace("PRUNE", "grace = \"6h\"");
+    let host = Host::native("2126-03-02T00:00:00Z", &config).await;
+    host.tick_at("2126-03-02T00:00:10Z").await;
+    host.tick_at("2126-03-02T01:30:00Z").await;
+    std::fs::write(host.path("source/file"), "second").unwrap();
+    host.tick_at("2126-03-03T01:40:00Z").await;
+    // Another host's backup: its snapshot is there, and what it lacks is on its way.
+    let vault = host.vault("primary").await;
+    let newest = vault.snapshots().await.unwrap().whole.pop().unwrap();
+    let lacking = drctl::vault::snapshot::Snapshot { tree: Id([7; 32]), ..newest.snapshot };
+    let lacking = vault.save_snapshot(&lacking).await.unwrap();
+    let lock = |time: &str| serde_json::json!({"time": time, "exclusive": false, "hostname": "elsewhere", "pid": 1});
+    let saved = lock("2126-03-03T08:00:00Z").to_string();
+    assert!(serde_json::from_str::<Lock>(&saved).is_ok());
+    let lock = vault.save(FileType::Lock, saved.as_bytes()).await.unwrap();
+
+    let runs = || host.service.catalog().recent_runs(None, 50).unwrap().len();
+    let before = runs();
+    let busy = host.tick_at("2126-03-03T08:00:00Z").await;
+    assert_eq!((steps(&busy, "prune").len(), runs()), (0, before), "{:?}", busy.steps);
+    // It took its snapshot back and is gone: the next round prunes.
+    vault.remove(FileType::Snapshot, &lacking).await.unwrap();
+    vault.remove(FileType::Lock, &lock).await.unwrap();
+    let later = host.tick_at("2126-03-03T08:10:00Z").await;
+    let taken = steps(&later, "prune");
+    assert_eq!(taken.iter().map(|step| step.status).collect::<Vec<_>>(), [Some(Status::Ok)], "{:?}", later.steps);
 }
 
 #[tokio::test]
