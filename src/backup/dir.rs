@@ -12,9 +12,9 @@ use std::path::Path;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use super::BackupError;
 use super::summary::add;
 use super::worker::Worker;
+use super::{BackupError, Run};
 use crate::vault::tree::{BuildError, Node, TreeBuilder};
 use crate::vault::{BlobKey, Id};
 
@@ -102,9 +102,9 @@ impl Tree {
             }
             (Self::Same(_), Done::Same(node) | Done::Changed(node)) => {
                 let mut builder = std::mem::replace(self, Self::Same(Vec::new())).into_builder(temp)?;
-                builder.push(&node)?;
+                let pushed = builder.push(&node);
                 *self = Self::Changed(builder);
-                Ok(())
+                pushed
             }
             (Self::Changed(builder), Done::Same(node) | Done::Changed(node)) => builder.push(&node),
         }
@@ -183,7 +183,7 @@ impl Dir {
         let mut state = self.lock();
         let at = place - state.first;
         state.waiting[at] = Entry::Ready(Box::new(done));
-        let finished = self.drain(&mut state)?;
+        let finished = self.drain(worker.run, &mut state)?;
         drop(state);
         self.rise(worker, finished)
     }
@@ -192,20 +192,27 @@ impl Dir {
     pub(super) fn close(self: &Arc<Self>, worker: &mut Worker<'_>, closed: Closed) -> Result<(), BackupError> {
         let mut state = self.lock();
         state.closed = Some(closed);
-        let finished = self.drain(&mut state)?;
+        let finished = self.drain(worker.run, &mut state)?;
         drop(state);
         self.rise(worker, finished)
     }
 
     /// Moves complete entries from the front into the tree; returns it when that was all.
-    fn drain(&self, state: &mut State) -> Result<Option<(Tree, Closed)>, BackupError> {
+    fn drain(&self, run: &Run, state: &mut State) -> Result<Option<(Tree, Closed)>, BackupError> {
         while let Some(front) = state.waiting.pop_front() {
             match front {
                 Entry::Pending => {
                     state.waiting.push_front(Entry::Pending);
                     break;
                 }
-                Entry::Ready(done) => state.tree.push(*done, &self.temp).map_err(|error| self.failed(error))?,
+                Entry::Ready(done) => match state.tree.push(*done, &self.temp) {
+                    Ok(()) => {}
+                    // Without it the folder can be restored.
+                    Err(error @ BuildError::Full { .. }) => {
+                        run.problems.push(&*run.monitor, &self.path, format!("an entry is left out: {error}"));
+                    }
+                    Err(error) => return Err(self.failed(error)),
+                },
             }
             state.first += 1;
         }
@@ -238,7 +245,7 @@ impl Dir {
             let mut state = above.lock();
             let at = place - state.first;
             state.waiting[at] = Entry::Ready(Box::new(done));
-            finished = above.drain(&mut state)?;
+            finished = above.drain(worker.run, &mut state)?;
             drop(state);
             dir = above;
         }

@@ -30,8 +30,9 @@ pub const DEFAULT_PACK_SIZE: u32 = 16 << 20;
 /// The largest plaintext of a data blob that is read, in bytes. Chunkers cut at 8 MiB; others may be set to cut later.
 pub const MAX_DATA_BLOB: u32 = 128 << 20;
 
-/// The largest plaintext of a tree blob that is read, in bytes: a folder of some five million entries.
-pub const MAX_TREE_BLOB: u32 = 2 << 30;
+/// The largest plaintext of a tree blob that is written and read, in bytes: a folder of some ten million entries, or a sparse
+/// file of 28 TiB. A little more, grown by what zstd may add, would not fit into the 32 bits that a pack has for lengths.
+pub const MAX_TREE_BLOB: u32 = 4_000_000_000;
 
 /// The largest sealed header, in bytes.
 pub const MAX_HEADER: u32 = 16 << 20;

@@ -228,6 +228,10 @@ fn absurd_lengths_are_refused_before_anything_is_allocated() {
     assert!(plausible(Data, 32, None).is_ok());
     assert!(plausible(Data, 300, len(MAX_DATA_BLOB)).is_ok(), "zeros shrink that far");
     assert!(plausible(Tree, 50 << 20, len(MAX_TREE_BLOB)).is_ok());
+    assert!(
+        u32::try_from(zstd::zstd_safe::compress_bound(MAX_TREE_BLOB as usize) + (160 << 20)).is_ok(),
+        "behind what a pack has"
+    );
     for (kind, length, uncompressed) in [
         (Data, 31, None),
         (Data, MAX_DATA_BLOB + 33, None),

@@ -15,6 +15,7 @@ use super::name::{NameFault, check_name, quote};
 use super::node::Node;
 use super::writer::{self, Place};
 use crate::vault::Id;
+use crate::vault::pack::MAX_TREE_BLOB;
 
 /// Bytes of JSON that a tree may take in memory: about 20,000 entries.
 pub const MEMORY_LIMIT: usize = 8 << 20;
@@ -41,6 +42,14 @@ pub enum BuildError {
         name: String,
         /// The quoted name of the node before.
         after: String,
+    },
+    /// The tree would be larger than one that is read.
+    #[error("add \"{name}\" to its folder's tree: the tree would have more than {most} bytes")]
+    Full {
+        /// The quoted name.
+        name: String,
+        /// The most that a tree may have.
+        most: u64,
     },
     /// The temporary file could not be made, written or read.
     #[error("keep a large folder's tree in a temporary file in {dir:?}")]
@@ -80,6 +89,7 @@ pub struct FinishedTree {
 pub struct TreeBuilder {
     spill_dir: Arc<Path>,
     memory_limit: usize,
+    most: u64,
     pending: Vec<u8>,
     spilled: Option<Spilled>,
     last: Vec<u8>,
@@ -96,13 +106,14 @@ struct Spilled {
 impl TreeBuilder {
     /// A tree without entries, which spills to `spill_dir` when it grows large.
     pub fn new(spill_dir: Arc<Path>) -> Self {
-        Self::with_memory_limit(spill_dir, MEMORY_LIMIT)
+        Self::with_limits(spill_dir, MEMORY_LIMIT, MAX_TREE_BLOB.into())
     }
 
-    /// As [`TreeBuilder::new`], with `memory_limit` bytes in place of [`MEMORY_LIMIT`].
-    pub fn with_memory_limit(spill_dir: Arc<Path>, memory_limit: usize) -> Self {
+    /// As [`TreeBuilder::new`], with `memory_limit` bytes in place of [`MEMORY_LIMIT`] and `most` bytes in all in place of
+    /// [`MAX_TREE_BLOB`].
+    pub fn with_limits(spill_dir: Arc<Path>, memory_limit: usize, most: u64) -> Self {
         let pending = writer::OPENING.to_vec();
-        Self { spill_dir, memory_limit, pending, spilled: None, last: Vec::new(), nodes: 0 }
+        Self { spill_dir, memory_limit, most, pending, spilled: None, last: Vec::new(), nodes: 0 }
     }
 
     /// Adds an entry. Its raw name must be valid and above that of the one before.
@@ -110,13 +121,18 @@ impl TreeBuilder {
     /// After an error about the node the tree is as it was; after [`BuildError::Spill`] it is of no use any more.
     pub fn push(&mut self, node: &Node) -> Result<(), BuildError> {
         check_name(&node.name).map_err(|fault| BuildError::Name { name: quote(&node.name), fault })?;
+        if self.nodes > 0 && node.name <= self.last {
+            return Err(BuildError::Order { name: quote(&node.name), after: quote(&self.last) });
+        }
+        let start = self.pending.len();
         if self.nodes > 0 {
-            if node.name <= self.last {
-                return Err(BuildError::Order { name: quote(&node.name), after: quote(&self.last) });
-            }
             self.pending.push(b',');
         }
         writer::head(&mut self.pending, node);
+        if self.len() + writer::rest(node) > self.most {
+            self.pending.truncate(start);
+            return Err(BuildError::Full { name: quote(&node.name), most: self.most });
+        }
         let mut place = Place::First;
         for Run { id, count } in node.content.runs() {
             let mut left = *count;
@@ -132,6 +148,11 @@ impl TreeBuilder {
         self.last.extend_from_slice(&node.name);
         self.nodes += 1;
         self.relieve()
+    }
+
+    /// Bytes so far.
+    fn len(&self) -> u64 {
+        self.spilled.as_ref().map_or(0, |spilled| spilled.len) + self.pending.len() as u64
     }
 
     /// How many entries there are so far.
@@ -190,7 +211,7 @@ mod tests {
     use crate::vault::tree::NodeKind;
 
     fn builder(memory_limit: usize) -> TreeBuilder {
-        TreeBuilder::with_memory_limit(Arc::from(std::env::temp_dir()), memory_limit)
+        TreeBuilder::with_limits(Arc::from(std::env::temp_dir()), memory_limit, u64::MAX)
     }
 
     #[test]
@@ -243,8 +264,35 @@ mod tests {
     }
 
     #[test]
+    fn an_entry_that_would_make_the_tree_too_large_leaves_it_as_it_was() {
+        let node = |name: &str, chunks: u32| {
+            let mut node = Node::new(name, NodeKind::File);
+            node.content = (0..chunks).map(|at| Id::of(&at.to_le_bytes())).collect();
+            node.error = Some("<".repeat(100));
+            node
+        };
+        let small = ["a", "c", "e"].map(|name| node(name, 3));
+        let build = |with: &[&Node], most| {
+            let mut tree = TreeBuilder::with_limits(Arc::from(std::env::temp_dir()), 1000, most);
+            let refused: Vec<BuildError> = with.iter().filter_map(|node| tree.push(node).err()).collect();
+            (tree.finish().unwrap(), refused)
+        };
+        let (alone, none) = build(&small.each_ref(), u64::MAX);
+        assert!(none.is_empty());
+        let large = ["b", "d"].map(|name| node(name, 100));
+        let [a, c, e] = &small;
+        let (kept, refused) = build(&[a, &large[0], c, &large[1], e], alone.len + 200);
+        assert_eq!((kept.id, kept.len, kept.nodes), (alone.id, alone.len, 3));
+        assert!(matches!(&refused[..], [BuildError::Full { name, .. }, BuildError::Full { .. }] if name == "b"));
+        // It never has more than it may, whatever comes last.
+        for most in alone.len - 500..alone.len + 500 {
+            assert!(build(&[a, c, e], most).0.len <= most);
+        }
+    }
+
+    #[test]
     fn a_folder_that_cannot_take_the_spill_is_named() {
-        let mut tree = TreeBuilder::with_memory_limit(Arc::from(Path::new("/nonexistent/spill")), 10);
+        let mut tree = TreeBuilder::with_limits(Arc::from(Path::new("/nonexistent/spill")), 10, 1000);
         let error = tree.push(&Node::new("a", NodeKind::File)).unwrap_err();
         assert!(error.to_string().contains("/nonexistent/spill"), "{error}");
     }

@@ -67,6 +67,13 @@ pub(super) fn ids(out: &mut Vec<u8>, id: &Id, count: u32, mut place: Place) {
     }
 }
 
+/// No fewer bytes than everything behind the head takes, the tree's closing included.
+pub(super) fn rest(node: &Node) -> u64 {
+    // Two quotes, 64 digits, a comma; brackets and a subtree's id; a character may be escaped with six.
+    let (id, frame, escaped) = (67, 128, 6);
+    node.content.len() * id + frame + node.error.as_ref().map_or(0, |error| error.len() as u64) * escaped
+}
+
 /// Whether ids were written before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Place {
