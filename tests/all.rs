@@ -17,6 +17,7 @@ mod kill;
 mod kills;
 mod memory;
 mod packaging;
+mod partial;
 mod replicate;
 mod restore_safety;
 mod rotate;

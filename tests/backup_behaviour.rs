@@ -212,8 +212,8 @@ fn paths_come_from_a_list_and_content_from_standard_input() {
     let dumped = scene.house.drctl(["dump", "latest", "/dumps/shop.sql", "--vault"]).arg(&scene.vault).ok();
     assert!(dumped.stdout == bytes, "{} bytes came back", dumped.stdout.len());
     // A program that failed before it wrote anything looks like this.
-    let empty = scene.call(&["backup", "--stdin"]).ok();
-    assert!(empty.stderr.contains("standard input was empty"), "{empty}");
+    let empty = scene.call(&["backup", "--stdin"]).ends(3);
+    assert!(empty.json()["problems"][0]["why"].as_str().unwrap().contains("no byte came"), "{empty}");
 }
 
 #[test]

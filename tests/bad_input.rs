@@ -125,7 +125,7 @@ fn a_key_file_that_others_can_read_is_refused_for_writers_only() {
 #[test]
 fn paths_times_and_ids_that_fit_nothing() {
     let scene = Scene::new();
-    let backup = || scene.call(&["backup", "--path", "source", "--path", "not/there"]);
+    let backup = || scene.call(&["backup", "--path", "not/there", "--path", "nor/there"]);
     scene.refuses(backup, 1, &["work/not/there", "No such file"], "");
     let list = || scene.call(&["backup", "--files-from", "no list"]);
     scene.refuses(list, 2, &["no list", "No such file"], "");

@@ -306,10 +306,10 @@ async fn run_locked(
     });
     let parent_tree = parent.as_ref().map(|p| p.snapshot.tree);
     let patterns = run.excludes.patterns().to_vec();
-    let (paths, working) = (targets.paths(), run.clone());
+    let (paths, is_stream, working) = (targets.paths(), targets.is_stream(), run.clone());
     let walked = tokio::task::spawn_blocking(move || walk::run(&working, targets, parent_tree)).await;
     let run = Arc::into_inner(run).expect("every thread of the run has been joined");
-    let (counts, problems) = (run.counts, run.problems.take());
+    let (counts, mut problems) = (run.counts, run.problems.take());
     drop(run.uploads);
     let uploaded = uploader.finish().await;
     let root = match walked {
@@ -324,6 +324,11 @@ async fn run_locked(
     }
 
     let summary = Summary::new(&counts, &uploaded, &adopted, begun.0, env.clock.now(), env.clock.boot() - begun.1);
+    let before = parent.as_ref().and_then(|parent| parent.snapshot.summary.as_ref());
+    if let Some(problem) = summary.suspicion(&paths, is_stream, before) {
+        monitor.problem(&problem);
+        problems.push(problem);
+    }
     let written = Snapshot {
         time: options.time.unwrap_or(begun.0),
         parent: parent.map(|p| p.id),
@@ -337,6 +342,7 @@ async fn run_locked(
         tags: options.tags,
         program_version: Some(concat!("drctl ", env!("CARGO_PKG_VERSION")).to_owned()),
         summary: Some(summary.for_snapshot()),
+        problems: problems.len() as u64,
         ..Snapshot::default()
     };
     let snapshot = match options.mode {

@@ -11,6 +11,7 @@ use super::adopt::Adopted;
 use super::upload::Uploaded;
 use crate::monitor::{Monitor, Problem};
 use crate::store::Requests;
+use crate::vault::snapshot;
 
 /// Counters that all threads of a run share.
 #[derive(Debug, Default)]
@@ -128,6 +129,30 @@ pub struct Summary {
 }
 
 impl Summary {
+    /// What is stored as it was found and is hardly what was meant: an empty stream, or no file where the snapshot before
+    /// has some, as where a disk is not mounted.
+    pub(super) fn suspicion(
+        &self,
+        paths: &[String],
+        is_stream: bool,
+        before: Option<&snapshot::Summary>,
+    ) -> Option<Problem> {
+        let files = self.files_new + self.files_changed + self.files_unmodified;
+        let had = before.map_or(0, |before| before.total_files_processed);
+        let why = match () {
+            () if is_stream && self.bytes_total == 0 => {
+                "no byte came: if a program should have written, look whether it failed".to_owned()
+            }
+            () if !is_stream && files == 0 && had > 0 => {
+                format!(
+                    "there is no file any more, and the snapshot before has {had}: look whether a disk is not mounted"
+                )
+            }
+            () => return None,
+        };
+        Some(Problem { what: paths.join(", "), why })
+    }
+
     pub(super) fn new(
         counts: &Counts,
         uploaded: &Uploaded,

@@ -48,7 +48,8 @@ pub(super) struct Targets {
 }
 
 impl Targets {
-    /// A target that is not there ends the run; one whose file system does not answer is a problem of the walk's.
+    /// When no target is there the run ends; one that is not, or whose file system does not answer, is a problem of the
+    /// walk's.
     pub(super) fn new(source: Source, files: &Names) -> Result<Self, BackupError> {
         match source {
             Source::Files(paths) => {
@@ -56,11 +57,17 @@ impl Targets {
                     return Err(BackupError::NoPaths);
                 }
                 let mut paths: Vec<PathBuf> = paths.iter().map(|path| normal(path)).collect::<Result<_, _>>()?;
+                let (mut found, mut missing) = (0, None);
                 for path in &paths {
                     match look_up(path, files) {
-                        Err(hung) if hung.kind() == std::io::ErrorKind::TimedOut => {}
-                        looked => looked.map_err(|source| BackupError::Path { path: path.clone(), source })?,
+                        Err(source) if source.kind() != std::io::ErrorKind::TimedOut => {
+                            missing.get_or_insert(BackupError::Path { path: path.clone(), source });
+                        }
+                        Ok(_) | Err(_) => found += 1,
                     }
+                }
+                if let (0, Some(missing)) = (found, missing) {
+                    return Err(missing);
                 }
                 paths.sort();
                 paths.dedup();
@@ -80,6 +87,18 @@ impl Targets {
                 Ok(Self { root, paths: vec![path] })
             }
         }
+    }
+
+    /// Whether they are one stream.
+    pub(super) fn is_stream(&self) -> bool {
+        fn holds(target: &Target) -> bool {
+            match target {
+                Target::Way(children) => children.values().any(holds),
+                Target::Whole => false,
+                Target::Stream(_) => true,
+            }
+        }
+        holds(&self.root)
     }
 
     /// The paths as the snapshot lists them, sorted.

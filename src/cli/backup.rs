@@ -63,9 +63,6 @@ pub(crate) async fn run(args: Backup, context: &Context) -> Result<Exit, Failure
     let done = backup::run(&vault, source, options, bar.clone(), context.stop.cancel()).await;
     bar.done();
     let done = done.map_err(failure)?;
-    if args.stdin && done.summary.bytes_total == 0 {
-        context.out.warn("standard input was empty: if a program should have written to it, look whether it failed");
-    }
     if done.snapshot.is_some() {
         context.record(&target, &vault, |recorder| account(&done, started, recorder)).await;
     }

@@ -66,25 +66,59 @@ impl Among {
             return Err(Failure::usage("--at chooses among snapshots, and an id already names one")
                 .hint("write \"latest\" instead of the id, or leave out --at"));
         }
+        let filter = Filter::from(&latest.filter);
+        let chooses = !(filter.hosts.is_empty() && filter.tags.is_empty() && filter.paths.is_empty());
+        if chooses && specs.iter().all(|spec| spec.which != Which::Latest) {
+            return Err(Failure::usage("a filter chooses among snapshots, and an id already names one")
+                .hint("write \"latest\" instead of the id, or leave out --host, --tag and the like"));
+        }
         let at = latest.at.as_deref().map(|text| time::parse(text, &context.now())).transpose();
         let at = at.map_err(|error| Failure::usage(error.to_string()))?;
         let unsigned = if latest.unsigned { Unsigned::Allowed } else { Unsigned::PassedOver };
-        Ok(Self { filter: Filter::from(&latest.filter), at, unsigned, plan: None })
+        Ok(Self { filter, at, unsigned, plan: None })
     }
 }
 
 /// The snapshot that is meant, and a word on which one `latest` turned out to be.
 pub(crate) async fn find(vault: &Vault, spec: &Spec, among: &Among, out: Output) -> Result<SnapshotFile, Failure> {
     match &spec.which {
-        Which::Id(prefix) => vault.find_snapshot(prefix).await.map_err(Failure::of),
+        Which::Id(prefix) => {
+            let found = vault.find_snapshot(prefix).await.map_err(Failure::of)?;
+            if !found.snapshot.is_complete() {
+                out.warn(&format!("snapshot {} is partial: {}", found.id.short(), lacks(&found)));
+            }
+            Ok(found)
+        }
         Which::Latest => {
             let all = all(vault, out).await?;
             let newest = look::latest(&all, &among.filter, among.at).ok_or_else(|| none(&all, among))?;
             let found = vouched(vault, &all, newest, among, out).await?;
             let (id, when, host) = (found.id.short(), shown(found.snapshot.time), &found.snapshot.hostname);
-            out.note(&format!("latest is {id} of {when} on {host}"));
+            let paths = found.snapshot.paths.join(", ");
+            out.note(&format!("latest is {id} of {when} on {host}, of {paths}"));
+            if !found.snapshot.is_complete() {
+                let alike = |file: &&SnapshotFile| {
+                    file.snapshot.is_complete()
+                        && (&file.snapshot.hostname, &file.snapshot.paths) == (host, &found.snapshot.paths)
+                };
+                let complete: Vec<SnapshotFile> = all.iter().filter(alike).cloned().collect();
+                let instead = match look::latest(&complete, &among.filter, among.at) {
+                    Some(file) => {
+                        format!("the newest complete one is {} of {}", file.id.short(), shown(file.snapshot.time))
+                    }
+                    None => "there is no complete one of the same paths".to_owned(),
+                };
+                out.warn(&format!("{id} is partial: {}; {instead}", lacks(&found)));
+            }
             Ok(found)
         }
+    }
+}
+
+fn lacks(file: &SnapshotFile) -> String {
+    match file.snapshot.problems {
+        1 => "one thing could not be backed up".to_owned(),
+        count => format!("{count} things could not be backed up"),
     }
 }
 

@@ -1,6 +1,6 @@
 //! `drctl restore`: a snapshot, or a part of one, to files.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use serde_json::json;
@@ -13,6 +13,9 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::pick::{self, Among};
 use super::secret::Purpose;
+use super::target::Target;
+use super::time;
+use crate::config::Config;
 use crate::look::{Spec, Which};
 use crate::monitor::Monitor;
 use crate::restore::{self, Existing, Mode, Outcome, Privileged, RestoreError, Selection, Status, Trust};
@@ -50,7 +53,16 @@ pub(crate) async fn run(args: Restore, context: &Context) -> Result<Exit, Failur
     // A plan is in its own vault, unless another one is named.
     let home = plan.zip(config).and_then(|(plan, config)| config.plans.get(plan)).map(|plan| &plan.vault);
     let target_vault = context.target_of(home)?;
-    let vault = context.open_target(&target_vault, Purpose::Read).await?;
+    let copies = plan.zip(config).map(|(plan, config)| copies(config, plan, &target_vault)).unwrap_or_default();
+    let opened = context.open_target(&target_vault, Purpose::Read).await;
+    let vault = opened.map_err(|failure| match copies.first() {
+        Some(first) if failure.exit() != Exit::WrongKey => failure.advise(format!(
+            "the plan is copied to {}: `drctl restore {} --vault {first} ...` restores from there",
+            copies.join(", "),
+            args.snapshot
+        )),
+        Some(_) | None => failure,
+    })?;
     let found = pick::find(&vault, &spec, &among, context.out).await?;
     let subpath = match (spec.path.as_str(), &args.path) {
         ("", Some(path)) => PathBuf::from(path),
@@ -65,7 +77,7 @@ pub(crate) async fn run(args: Restore, context: &Context) -> Result<Exit, Failur
             .hint("choose what to restore with --include instead"));
     }
     let options = restore::Options {
-        target,
+        target: target.clone(),
         subpath,
         selection,
         whole: found.snapshot.paths.iter().map(PathBuf::from).collect(),
@@ -102,7 +114,8 @@ pub(crate) async fn run(args: Restore, context: &Context) -> Result<Exit, Failur
             "patterns follow the rules of .gitignore; `drctl find PATTERN` and `drctl ls SNAPSHOT` show what there is",
         ));
     }
-    show(&done, &found, args.dry_run, context)?;
+    let way = Way { vault: vault.store().url(), target: &target, rehearsed: args.dry_run };
+    show(&done, &found, &way, context)?;
     Ok(match done.status {
         Status::Complete => Exit::Done,
         Status::Partial => Exit::Partial,
@@ -123,6 +136,16 @@ fn wanted(text: &str, is_plan: impl Fn(&str) -> bool) -> Result<(Spec, Option<&s
         return pick::spec(text).map(|spec| (spec, None));
     }
     Ok((Spec { which: Which::Latest, path: path.to_owned() }, Some(plan)))
+}
+
+/// The vaults that a plan is copied to, but for the one that is looked into.
+fn copies<'c>(config: &'c Config, plan: &str, but: &Target) -> Vec<&'c str> {
+    let copies = config.plans.get(plan).map(|plan| plan.copies.as_slice()).unwrap_or_default();
+    copies
+        .iter()
+        .map(|copy| copy.vault.as_str())
+        .filter(|name| but.name.as_ref().is_none_or(|but| but.as_str() != *name))
+        .collect()
 }
 
 /// How many ranges are fetched at the same time.
@@ -146,11 +169,22 @@ fn failure(error: RestoreError) -> Failure {
     }
 }
 
-fn show(done: &Outcome, from: &SnapshotFile, rehearsed: bool, context: &Context) -> Result<(), Failure> {
-    let s = &done.summary;
+/// From where to where.
+struct Way<'a> {
+    vault: &'a str,
+    target: &'a Path,
+    rehearsed: bool,
+}
+
+fn show(done: &Outcome, from: &SnapshotFile, way: &Way<'_>, context: &Context) -> Result<(), Failure> {
+    let (s, rehearsed) = (&done.summary, way.rehearsed);
     let document = json!({
         "snapshot": from.id,
         "time": from.snapshot.time,
+        "paths": from.snapshot.paths,
+        "problems_of_backup": from.snapshot.problems,
+        "vault": way.vault,
+        "target": way.target,
         "dry_run": rehearsed,
         "status": done.status,
         "summary": s,
@@ -162,6 +196,9 @@ fn show(done: &Outcome, from: &SnapshotFile, rehearsed: bool, context: &Context)
             true => ["would restore", "would write", "fetch"],
             false => ["restored", "wrote", "fetched"],
         };
+        let (id, when) = (from.id.short(), time::show(from.snapshot.time, context.now().time_zone()));
+        writeln!(out, "snapshot {id} of {when}, of {}", from.snapshot.paths.join(", "))?;
+        writeln!(out, "from {} to {}", way.vault, way.target.display())?;
         let files = match s.files_lost {
             0 => s.files.to_string(),
             lost => format!("{} of {}", s.files.saturating_sub(lost), s.files),
@@ -190,6 +227,14 @@ fn show(done: &Outcome, from: &SnapshotFile, rehearsed: bool, context: &Context)
         asked(out, &s.requests, s.requests_per_terabyte)?;
         if !done.problems.is_empty() {
             problems(out, done.problems.iter().map(|p| (p.what.as_str(), p.why.as_str())))?;
+        }
+        if s.files_lost > 0 {
+            let stand = if rehearsed { "would stand" } else { "stands" };
+            writeln!(
+                out,
+                "what is not whole {stand} there all the same, with zeros or nothing for what is lost; a copy of the vault or \
+                 an older snapshot may have it (--vault COPY, --at TIME), or heals it (`drctl check --read-data --heal-from COPY`)"
+            )?;
         }
         Ok(())
     })

@@ -91,6 +91,13 @@ async fn named(vault: &Vault, ids: &[String]) -> Result<Vec<SnapshotFile>, Failu
     Ok(found)
 }
 
+/// What has to be known of a snapshot before it is trusted with a restore.
+fn standing(snapshot: &Snapshot, signed: Option<bool>) -> Vec<String> {
+    let record = signed.map(|signed| if signed { "signed" } else { "UNSIGNED" });
+    let partial = (!snapshot.is_complete()).then_some("PARTIAL");
+    record.into_iter().chain(partial).map(str::to_owned).collect()
+}
+
 fn table(chosen: &[SnapshotFile], vouched: Option<&HashSet<Id>>, context: &Context) -> Listing {
     let zone = context.now().time_zone().clone();
     let columns = [
@@ -110,12 +117,7 @@ fn table(chosen: &[SnapshotFile], vouched: Option<&HashSet<Id>>, context: &Conte
             time::show(snapshot.time, &zone).into(),
             snapshot.hostname.clone().into(),
             Field::Lines(snapshot.tags.clone()),
-            match vouched.map(|vouched| vouched.contains(id)) {
-                Some(true) => "signed",
-                Some(false) => "UNSIGNED",
-                None => "",
-            }
-            .into(),
+            Field::Lines(standing(snapshot, vouched.map(|vouched| vouched.contains(id)))),
             size.unwrap_or_default().into(),
             Field::Lines(snapshot.paths.clone()),
         ]);

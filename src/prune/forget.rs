@@ -16,7 +16,8 @@ pub struct Choice {
     pub remove: Vec<Id>,
 }
 
-/// Keeps the newest `count` of each group of host and paths.
+/// Keeps the newest `count` of each group of host and paths, and of a group in which these all lack something the newest
+/// complete one: what could not be read must not push out what could.
 pub fn keep_last(snapshots: &[SnapshotFile], count: usize) -> Choice {
     let mut groups: BTreeMap<(String, Vec<String>), Vec<&SnapshotFile>> = BTreeMap::new();
     for file in snapshots {
@@ -28,8 +29,11 @@ pub fn keep_last(snapshots: &[SnapshotFile], count: usize) -> Choice {
     for mut group in groups.into_values() {
         group.sort_by_key(|file| (file.snapshot.time, file.id));
         let first_kept = group.len().saturating_sub(count);
-        choice.remove.extend(group[..first_kept].iter().map(|file| file.id));
-        choice.keep.extend(group[first_kept..].iter().map(|file| file.id));
+        let complete = group.iter().rposition(|file| file.snapshot.is_complete());
+        for (at, file) in group.iter().enumerate() {
+            let stays = at >= first_kept || Some(at) == complete;
+            if stays { &mut choice.keep } else { &mut choice.remove }.push(file.id);
+        }
     }
     choice
 }

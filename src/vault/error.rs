@@ -213,7 +213,9 @@ impl VaultError {
     /// What to do now, in a sentence for a person.
     pub fn hint(&self) -> &'static str {
         match self {
-            Self::NoVault { .. } => "check the address, or make a vault there with `drctl init`",
+            Self::NoVault { .. } => {
+                "check the address, and whether its disk is mounted; `drctl init` makes a new vault, with nothing in it"
+            }
             Self::VaultExists { .. } => {
                 "use it as it is, or choose another address; one that restic or rustic made is taken on with `drctl adopt`"
             }

@@ -48,6 +48,9 @@ pub struct Snapshot {
     /// What the backup did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub summary: Option<Summary>,
+    /// How many things could not be stored, or not whole. A field of drctl's own: whoever restores this must know.
+    #[serde(default, skip_serializing_if = "is_none")]
+    pub problems: u64,
     /// What other tools put in.
     #[serde(flatten)]
     pub other: Map<String, Value>,
@@ -99,8 +102,19 @@ pub struct SnapshotFile {
     pub snapshot: Snapshot,
 }
 
+impl Snapshot {
+    /// Whether all that was to be stored was, as far as what wrote it says.
+    pub fn is_complete(&self) -> bool {
+        self.problems == 0
+    }
+}
+
 fn is_zero(number: &u32) -> bool {
     *number == 0
+}
+
+fn is_none(count: &u64) -> bool {
+    *count == 0
 }
 
 /// Go writes an absent list as null.

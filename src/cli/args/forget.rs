@@ -17,7 +17,7 @@ pub(crate) struct Forget {
     /// These snapshots, by the beginning of their id
     #[arg(value_name = "SNAPSHOT", required_unless_present = "keep_last", conflicts_with = "keep_last")]
     pub(crate) ids: Vec<String>,
-    /// Keep the newest N of each host and set of paths, forget the rest
+    /// Keep the newest N of each host and set of paths, and the newest complete one; forget the rest
     #[arg(long, value_name = "N")]
     pub(crate) keep_last: Option<NonZeroUsize>,
     /// Which snapshots count; the others stay.
