@@ -208,8 +208,10 @@ impl Dir {
                 Entry::Ready(done) => match state.tree.push(*done, &self.temp) {
                     Ok(()) => {}
                     // Without it the folder can be restored.
-                    Err(error @ BuildError::Full { .. }) => {
-                        run.problems.push(&*run.monitor, &self.path, format!("an entry is left out: {error}"));
+                    Err(BuildError::Full { name, most }) => {
+                        let path = [&self.path, b"/".as_slice(), name.as_bytes()].concat();
+                        let why = format!("left out: the list of its folder would have more than {most} bytes");
+                        run.problems.push(&*run.monitor, &path, why);
                     }
                     Err(error) => return Err(self.failed(error)),
                 },

@@ -27,6 +27,9 @@ use crate::vault::snapshot::SnapshotFile;
 const WORKERS_LOCAL: usize = 4;
 const WORKERS_REMOTE: usize = 16;
 
+/// What a rehearsal would delete is shown up to so many.
+const NAMED: usize = 20;
+
 /// Runs the command.
 pub(crate) async fn run(args: Restore, context: &Context) -> Result<Exit, Failure> {
     let config = context.config().ok().flatten();
@@ -214,6 +217,12 @@ fn show(done: &Outcome, from: &SnapshotFile, way: &Way<'_>, context: &Context) -
                 if rehearsed { "would delete" } else { "deleted" },
                 s.deleted
             )?;
+            for path in s.would_delete.iter().take(NAMED) {
+                writeln!(out, "  {path}")?;
+            }
+            if s.would_delete.len() > NAMED {
+                writeln!(out, "  ... (--json names up to a thousand)")?;
+            }
         }
         let free = s.bytes_free.map_or_else(String::new, |free| format!(" ({} are free there)", bytes(free)));
         writeln!(

@@ -121,6 +121,9 @@ pub struct Summary {
     pub bytes_free: Option<u64>,
     /// Entries deleted because the snapshot does not have them.
     pub deleted: u64,
+    /// Of a rehearsal: what would be deleted, without what lies below it; the first thousand.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub would_delete: Vec<String>,
     /// Files that were not restored whole.
     pub files_lost: u64,
     /// What the store's server was asked.

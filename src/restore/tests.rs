@@ -162,12 +162,15 @@ async fn only_what_differs_is_fetched_and_what_is_extra_stays_or_goes() {
     fs::write(&large, &bytes).unwrap();
     fs::remove_file(target.path().join("a/b/f100")).unwrap();
     fs::create_dir_all(target.path().join("extra/below")).unwrap();
+    fs::create_dir(target.path().join("a/b/extra")).unwrap();
     fs::write(target.path().join("extra/below/file"), b"x").unwrap();
 
     let rehearse =
         restore::Options { existing: Existing::Mirror, mode: Mode::Rehearse, ..options(target.path(), &done.written) };
     let would = restore(&vault, done.written.tree, rehearse).await.summary;
-    assert_eq!(would.deleted, 3);
+    assert_eq!(would.deleted, 4);
+    let named = ["a/b/extra", "extra"].map(|name| target.path().join(name).display().to_string());
+    assert_eq!(would.would_delete, named);
     assert!(would.bytes_written > 600 && would.bytes_written <= 8 << 20, "{would:?}");
     assert!(target.path().join("extra/below/file").exists());
 
@@ -181,7 +184,7 @@ async fn only_what_differs_is_fetched_and_what_is_extra_stays_or_goes() {
 
     let mirror = restore::Options { existing: Existing::Mirror, ..options(target.path(), &done.written) };
     let mirrored = restore(&vault, done.written.tree, mirror).await;
-    assert_eq!((mirrored.problems, mirrored.summary.deleted), (vec![], 3));
+    assert_eq!((mirrored.problems, mirrored.summary.deleted), (vec![], 4));
     assert_eq!(mirrored.summary.bytes_fetched, 0);
     assert_eq!(picture(source.path()), picture(target.path()));
 }

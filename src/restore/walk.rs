@@ -3,6 +3,7 @@
 
 use std::collections::HashMap;
 use std::collections::hash_map;
+use std::ffi::OsStr;
 use std::io;
 use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
@@ -37,6 +38,8 @@ struct Frame {
     names: Option<Vec<Vec<u8>>>,
 }
 
+/// What would be deleted is named up to so many.
+const NAMED: usize = 1000;
 /// A file of more chunks is spread over windows.
 const LARGE: u64 = PIECES / 8;
 
@@ -107,7 +110,7 @@ impl<'r, 'p> Walk<'r, 'p> {
     /// whole, never in a folder that merely leads to them.
     fn mirrors(&self, path: &[u8]) -> bool {
         let options = &self.restore.options;
-        let path = Path::new(std::ffi::OsStr::from_bytes(path));
+        let path = Path::new(OsStr::from_bytes(path));
         options.existing == Existing::Mirror && options.whole.iter().any(|whole| path.starts_with(whole))
     }
 
@@ -209,7 +212,15 @@ impl<'r, 'p> Walk<'r, 'p> {
         };
         for name in names.into_iter().filter(|name| kept.binary_search(name).is_err()) {
             match remove::all(&folder.open, &name, self.restore.options.mode) {
-                Ok(deleted) => self.summary.deleted += deleted,
+                Ok(deleted) => {
+                    self.summary.deleted += deleted;
+                    if !self.restore.writes() && self.summary.would_delete.len() < NAMED {
+                        let below = OsStr::from_bytes(self.below_target(&folder.path));
+                        let folder = self.restore.options.target.join(below);
+                        let path = folder.join(OsStr::from_bytes(&name));
+                        self.summary.would_delete.push(path.to_string_lossy().into_owned());
+                    }
+                }
                 Err(error) => self.restore.problem(&join(&folder.path, &name), format!("cannot be deleted: {error}")),
             }
         }
@@ -253,14 +264,20 @@ impl<'r, 'p> Walk<'r, 'p> {
         if self.window.is_full() { self.flush() } else { Ok(()) }
     }
 
+    /// A folder's path without what is restored to the target itself; the target's own folder is `/`.
+    fn below_target<'a>(&self, path: &'a [u8]) -> &'a [u8] {
+        let base = self.stack.first().map_or(0, |frame| if frame.path == b"/" { 0 } else { frame.path.len() });
+        let below = path.get(base..).unwrap_or_default();
+        below.strip_prefix(b"/").unwrap_or(below)
+    }
+
     /// For a file with several names: the first one's path when this is another, which is noted when this is the first.
     fn linked(&mut self, folder: &Folder, node: &Node) -> Option<Vec<Vec<u8>>> {
         let restore = self.restore;
         if node.links < 2 || entry::is_left_out(restore, node) || node.kind == NodeKind::Socket {
             return None;
         }
-        let base = self.stack.first().map_or(0, |frame| if frame.path == b"/" { 0 } else { frame.path.len() });
-        let below = folder.path.get(base..).unwrap_or_default();
+        let below = self.below_target(&folder.path);
         let mut path: Vec<Vec<u8>> =
             below.split(|b| *b == b'/').filter(|p| !p.is_empty()).map(<[u8]>::to_vec).collect();
         path.push(node.name.clone());
