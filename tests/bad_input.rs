@@ -180,7 +180,21 @@ fn targets_that_are_missing_or_not_empty() {
     let mirror = || scene.call(&["restore", "latest", "--to", "source", "--delete"]);
     scene.refuses_usage(mirror, &["--overwrite"]);
     let file = || scene.call(&["restore", "latest", "--to", "source/file"]);
-    scene.refuses(file, 1, &["source/file"], "");
+    scene.refuses(file, 1, &["source/file"], "--to DIR");
+    let relative = || scene.call(&["restore", "latest", "--path", "source/file", "--to", "out"]);
+    let absolute = scene.house.path("work/source/file");
+    scene.refuses(relative, 1, &["no such path"], absolute.to_str().unwrap());
+
+    // A folder stands where a file belongs: a rehearsal says so, too, and nothing of it goes.
+    let out = scene.house.path("work/in the way");
+    let place = out.join(absolute.strip_prefix("/").unwrap());
+    fs::create_dir_all(place.join("mine")).unwrap();
+    for rehearsal in [true, false] {
+        let call = scene.call(&["restore", "latest", "--overwrite", "--to"]).arg(&out);
+        let refused = if rehearsal { call.arg("--dry-run") } else { call }.ends(3);
+        assert!(refused.text().contains("stands in its place, and goes only with --delete"), "{refused}");
+        assert!(place.join("mine").exists());
+    }
 }
 
 #[test]

@@ -166,9 +166,19 @@ fn failure(error: RestoreError) -> Failure {
             "choose an empty folder, or let what differs be overwritten with --overwrite (try it with --dry-run first)",
         ),
         RestoreError::MirrorOfSelection => usage(error).hint("leave out --delete, or --include and --exclude"),
-        RestoreError::NoSuchPath { .. } => Failure::of(error).hint("`drctl ls SNAPSHOT` shows what there is"),
+        RestoreError::NoSuchPath { ref path } => {
+            let shown = "`drctl ls SNAPSHOT` shows what there is";
+            match std::path::absolute(path) {
+                Ok(absolute) if path.is_relative() => Failure::of(error)
+                    .hint(format!("paths in a snapshot begin at the root, as {} does; {shown}", absolute.display())),
+                Ok(_) | Err(_) => Failure::of(error).hint(shown),
+            }
+        }
+        RestoreError::Target { .. } => {
+            Failure::of(error).hint("name a folder, or one that can be made, where you may write: --to DIR")
+        }
         RestoreError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
-        RestoreError::Vault(_) | RestoreError::Target { .. } | RestoreError::Pattern { .. } => Failure::of(error),
+        RestoreError::Vault(_) | RestoreError::Pattern { .. } => Failure::of(error),
     }
 }
 

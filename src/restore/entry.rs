@@ -6,11 +6,11 @@ use std::sync::{Arc, Mutex};
 
 use rustix::fs::{FileType, Stat};
 
-use super::finish::clear;
+use super::finish::{clear, refuse_full};
 use super::holes::{self, Hole};
 use super::job::{Restore, join};
 use super::window::{Entry, Folder, Piece, State, Target, Want};
-use super::{Privileged, Trust, attributes, fetch, place};
+use super::{Existing, Privileged, Trust, attributes, fetch, place};
 use crate::vault::tree::{Node, NodeKind, Run};
 use crate::vault::{BlobKey, Id, Located, ZERO_CHUNK};
 
@@ -92,6 +92,9 @@ fn rehearse(restore: &Restore, folder: &Folder, node: &Node, fresh: bool) -> io:
     match place::look(&folder.open, &node.name) {
         Ok(Some(stat)) if is_trusted(restore, node, &stat) => keep(restore, folder, node, &stat).map(|()| None),
         Ok(Some(stat)) if place::kind(&stat) == FileType::RegularFile => Ok(Some(true)),
+        Ok(Some(stat)) if place::kind(&stat) == FileType::Directory && restore.options.existing != Existing::Mirror => {
+            refuse_full(folder, &node.name).map(|()| Some(false))
+        }
         // Nothing is there, or what will make way.
         Ok(_) | Err(_) => Ok(Some(false)),
     }

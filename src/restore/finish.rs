@@ -51,6 +51,20 @@ pub(super) fn clear(restore: &Restore, folder: &Folder, name: &[u8]) -> io::Resu
     match (place::kind(&stat) == FileType::Directory, restore.options.existing) {
         (false, _) => place::unlink(&folder.open, name),
         (true, Existing::Mirror) => remove::all(&folder.open, name, Mode::Write).map(drop),
-        (true, Existing::Overwrite | Existing::Refuse) => place::remove_dir(&folder.open, name),
+        (true, Existing::Overwrite | Existing::Refuse) => {
+            refuse_full(folder, name)?;
+            place::remove_dir(&folder.open, name)
+        }
     }
+}
+
+/// Fails when this folder, which stands in the way, has something in it.
+pub(super) fn refuse_full(folder: &Folder, name: &[u8]) -> io::Result<()> {
+    if remove::names(&place::open_dir(&folder.open, name)?)?.is_empty() {
+        return Ok(());
+    }
+    Err(io::Error::new(
+        io::ErrorKind::DirectoryNotEmpty,
+        "a folder that has something in it stands in its place, and goes only with --delete",
+    ))
 }
