@@ -236,6 +236,20 @@ fn a_vault_that_others_have_locked() {
         scene.refuses(|| scene.call(args), 11, &names, "--retry-lock");
     }
     scene.call(&["restore", "latest", "--to", "out"]).ok();
+    // Whoever waits for it can be stopped.
+    for args in [&["backup", "--path", "source"][..], &["prune"], &["index", "rebuild"]] {
+        let mut child = scene.call(args).args(["--retry-lock", "1h"]).spawn();
+        let listens = || {
+            let status = fs::read_to_string(format!("/proc/{}/status", child.id())).unwrap();
+            let caught = status.lines().find_map(|line| line.strip_prefix("SigCgt:")).unwrap();
+            u64::from_str_radix(caught.trim(), 16).unwrap() & 2 != 0
+        };
+        while !listens() {
+            std::thread::sleep(std::time::Duration::from_millis(5));
+        }
+        rustix::process::kill_process(rustix::process::Pid::from_child(&child), rustix::process::Signal::INT).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(130), "{args:?}");
+    }
     runtime.block_on(held.release());
     scene.call(&["backup", "--path", "source"]).ok();
 }

@@ -39,7 +39,7 @@ use crate::vault::lock::{LockGuard, LockKind};
 use crate::vault::pack::PackBuilder;
 use crate::vault::settings::Chunker;
 use crate::vault::snapshot::Snapshot;
-use crate::vault::{BlobType, Id, Vault};
+use crate::vault::{BlobType, Id, Vault, VaultError};
 
 pub use error::BackupError;
 pub use summary::Summary;
@@ -221,7 +221,10 @@ pub async fn run(
 ) -> Result<Outcome, BackupError> {
     let asked = vault.store().requests();
     let lock = match options.mode {
-        Mode::Write => Some(vault.lock(LockKind::Shared, options.retry_lock).await?),
+        Mode::Write => match vault.lock_unless(LockKind::Shared, options.retry_lock, &cancel).await {
+            Err(VaultError::Locked { .. }) if cancel.is_cancelled() => return Err(BackupError::Cancelled),
+            taken => Some(taken?),
+        },
         Mode::Rehearse => None,
     };
     let outcome = run_again(vault, source, options, monitor, cancel, lock.as_ref()).await;

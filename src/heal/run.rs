@@ -84,8 +84,11 @@ pub async fn run(
     {
         return Err(HealError::SameVault { url: vault.store().url().to_owned() });
     }
-    let lock = vault.lock(LockKind::Exclusive, retry_lock).await?;
-    let outcome = match lock_copy(sources.copy, retry_lock, &*monitor).await {
+    let lock = match vault.lock_unless(LockKind::Exclusive, retry_lock, &cancel).await {
+        Err(VaultError::Locked { .. }) if cancel.is_cancelled() => return Err(HealError::Cancelled),
+        taken => taken?,
+    };
+    let outcome = match lock_copy(sources.copy, retry_lock, &*monitor, &cancel).await {
         Ok(reading) => {
             let outcome = Box::pin(run_locked(vault, sources, &lock, monitor, cancel)).await;
             if let Some(reading) = reading {
@@ -104,10 +107,12 @@ async fn lock_copy(
     copy: Option<&Vault>,
     retry: Duration,
     monitor: &dyn Monitor,
+    cancel: &Cancel,
 ) -> Result<Option<LockGuard>, HealError> {
     let Some(copy) = copy else { return Ok(None) };
-    match copy.lock(LockKind::Shared, retry).await {
+    match copy.lock_unless(LockKind::Shared, retry, cancel).await {
         Ok(lock) => Ok(Some(lock)),
+        Err(VaultError::Locked { .. }) if cancel.is_cancelled() => Err(HealError::Cancelled),
         Err(error @ VaultError::Locked { .. }) => Err(HealError::Copy(error)),
         Err(error) => {
             let why = chain(&error);

@@ -190,7 +190,10 @@ async fn once(
     monitor: &Arc<dyn Monitor>,
     cancel: &Cancel,
 ) -> Result<Outcome, PruneError> {
-    let lock = vault.lock(kind, options.retry_lock).await?;
+    let lock = match vault.lock_unless(kind, options.retry_lock, cancel).await {
+        Err(VaultError::Locked { .. }) if cancel.is_cancelled() => return Err(PruneError::Cancelled),
+        taken => taken?,
+    };
     let outcome = match form {
         Form::Exclusive => run_locked(vault, options, monitor, cancel, &lock).await,
         Form::Concurrent => concurrent::run(vault, options, monitor, cancel, &lock).await,

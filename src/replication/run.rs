@@ -169,8 +169,11 @@ pub async fn run(
     let (reading, writing) = match options.mode {
         Mode::Rehearse => (None, None),
         Mode::Write => {
-            let writing = copy.lock(LockKind::Shared, options.retry_lock).await.map_err(ReplicateError::Copy)?;
-            (lock_source(source, options.retry_lock, &*monitor).await?, Some(writing))
+            let writing = match copy.lock_unless(LockKind::Shared, options.retry_lock, &cancel).await {
+                Err(VaultError::Locked { .. }) if cancel.is_cancelled() => return Err(ReplicateError::Cancelled),
+                taken => taken.map_err(ReplicateError::Copy)?,
+            };
+            (lock_source(source, options.retry_lock, &*monitor, &cancel).await?, Some(writing))
         }
     };
     let outcome = Box::pin(run_locked(source, copy, options, monitor, cancel, writing.as_ref())).await;
@@ -186,9 +189,11 @@ async fn lock_source(
     source: &Vault,
     retry: Duration,
     monitor: &dyn Monitor,
+    cancel: &Cancel,
 ) -> Result<Option<LockGuard>, ReplicateError> {
-    match source.lock(LockKind::Shared, retry).await {
+    match source.lock_unless(LockKind::Shared, retry, cancel).await {
         Ok(lock) => Ok(Some(lock)),
+        Err(VaultError::Locked { .. }) if cancel.is_cancelled() => Err(ReplicateError::Cancelled),
         Err(error @ VaultError::Locked { .. }) => Err(ReplicateError::Source(error)),
         Err(error) => {
             let why = chain(&error);

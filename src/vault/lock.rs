@@ -15,6 +15,7 @@ use super::handle::Vault;
 use super::id::Id;
 use super::layout::{self, FileType};
 use super::whoami;
+use crate::monitor::Cancel;
 
 mod file;
 mod held;
@@ -43,6 +44,11 @@ impl Vault {
     /// Locks that dead processes of this host left are removed first. Fails with [`VaultError::Locked`], which names the
     /// holder, or with [`VaultError::Damaged`] when a lock cannot be read: nobody knows whose it is, so it blocks.
     pub async fn lock(&self, kind: LockKind, retry: Duration) -> Result<LockGuard, VaultError> {
+        self.lock_unless(kind, retry, &Cancel::default()).await
+    }
+
+    /// The same, but waits no longer once it is asked to stop.
+    pub async fn lock_unless(&self, kind: LockKind, retry: Duration, cancel: &Cancel) -> Result<LockGuard, VaultError> {
         self.writable()?;
         let clock = self.env().clock.clone();
         let begun = clock.boot();
@@ -50,7 +56,9 @@ impl Vault {
             let taken = self.try_lock(kind).await;
             let left = retry.saturating_sub(clock.boot() - begun);
             match taken {
-                Err(VaultError::Locked { .. }) if !left.is_zero() => clock.sleep(RETRY.min(left)).await,
+                Err(VaultError::Locked { .. }) if !left.is_zero() && !cancel.is_cancelled() => {
+                    clock.sleep(RETRY.min(left)).await;
+                }
                 taken => return taken,
             }
         }

@@ -108,7 +108,10 @@ pub async fn run(
         Mode::Rehearse => LockKind::Shared,
         Mode::Write => LockKind::Exclusive,
     };
-    let lock = vault.lock(kind, options.retry_lock).await?;
+    let lock = match vault.lock_unless(kind, options.retry_lock, cancel).await {
+        Err(VaultError::Locked { .. }) if cancel.is_cancelled() => return Err(RebuildError::Cancelled),
+        taken => taken?,
+    };
     let outcome = async {
         if options.mode == Mode::Write && vault.mend_condemned(&lock).await? {
             monitor.note("what was condemned could not be read, and was put together again from all lists that can be");
