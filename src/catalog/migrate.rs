@@ -12,14 +12,21 @@ use super::CatalogError;
 /// In order; the n-th (from 1) makes version n. Those that were ever released are never edited.
 const MIGRATIONS: [&str; 1] = [include_str!("migrations/0001_start.sql")];
 
+/// The latest version that this program knows.
+pub(super) const KNOWN: u32 = MIGRATIONS.len() as u32;
+
+/// The version of a catalog's tables; 0 where there are none yet.
+pub(super) fn version(connection: &Connection) -> Result<u32, rusqlite::Error> {
+    connection.pragma_query_value(None, "user_version", |row| row.get(0))
+}
+
 pub(super) fn migrate(connection: &mut Connection, path: &Path) -> Result<(), CatalogError> {
     migrate_with(connection, path, &MIGRATIONS)
 }
 
 fn migrate_with(connection: &mut Connection, path: &Path, migrations: &[&str]) -> Result<(), CatalogError> {
     let failed = |source| CatalogError::Open { path: path.to_owned(), source };
-    let version = |connection: &Connection| connection.pragma_query_value(None, "user_version", |row| row.get(0));
-    let found: u32 = version(connection).map_err(failed)?;
+    let found = version(connection).map_err(failed)?;
     let known = u32::try_from(migrations.len()).unwrap_or(u32::MAX);
     if found > known {
         return Err(CatalogError::Newer { path: path.to_owned(), found, known });
@@ -36,7 +43,7 @@ fn migrate_with(connection: &mut Connection, path: &Path, migrations: &[&str]) -
         let failed = |source| CatalogError::Migrate { version: next, source };
         let transaction = connection.transaction_with_behavior(TransactionBehavior::Immediate).map_err(failed)?;
         // Another process may have come first.
-        let present: u32 = version(&transaction).map_err(failed)?;
+        let present = version(&transaction).map_err(failed)?;
         if present < next {
             transaction.execute_batch(sql).map_err(failed)?;
             transaction.pragma_update(None, "user_version", next).map_err(failed)?;
@@ -50,10 +57,6 @@ fn migrate_with(connection: &mut Connection, path: &Path, migrations: &[&str]) -
 mod tests {
     use super::*;
 
-    fn version(connection: &Connection) -> u32 {
-        connection.pragma_query_value(None, "user_version", |row| row.get(0)).expect("a number")
-    }
-
     #[test]
     fn an_older_catalog_is_copied_then_migrated() {
         let folder = tempfile::tempdir().expect("a folder");
@@ -64,9 +67,9 @@ mod tests {
         assert!(!folder.path().join("catalog.db.v0").exists());
         let two = ["-- version 1 is there", "ALTER TABLE a ADD COLUMN y INTEGER;"];
         migrate_with(&mut connection, &path, &two).expect("version 2");
-        assert_eq!(version(&connection), 2);
+        assert_eq!(version(&connection), Ok(2));
         let copy = Connection::open(folder.path().join("catalog.db.v1")).expect("the copy");
-        assert_eq!(version(&copy), 1);
+        assert_eq!(version(&copy), Ok(1));
         assert_eq!(copy.query_one("SELECT x FROM a", (), |row| row.get::<_, i64>(0)), Ok(7));
         assert!(copy.prepare("SELECT y FROM a").is_err());
     }
@@ -80,7 +83,7 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let error = migrate_with(&mut connection, &folder.path().join("c"), &broken).expect_err("a exists");
         assert!(matches!(error, CatalogError::Migrate { version: 2, .. }), "{error}");
-        assert_eq!(version(&connection), 1);
+        assert_eq!(version(&connection), Ok(1));
         assert!(connection.prepare("SELECT x FROM b").is_err());
     }
 }

@@ -9,6 +9,7 @@
 
 mod apply;
 mod arrivals;
+mod damage;
 mod drills;
 mod dump;
 mod migrate;
@@ -23,6 +24,7 @@ use std::time::Duration;
 
 use rusqlite::{Connection, Transaction, TransactionBehavior};
 
+pub use damage::set_aside_damaged;
 pub use drills::DrillRow;
 pub use rebuild::{Rebuilt, VaultContents};
 pub use runs::{Claim, History, NewRun, RunRow, RunState};
@@ -71,6 +73,15 @@ pub enum CatalogError {
         /// Why.
         #[source]
         source: rusqlite::Error,
+    },
+    /// A damaged catalog could not be moved out of the way.
+    #[error("move the damaged catalog {} aside", path.display())]
+    SetAside {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
     },
     /// A value could not be written as JSON.
     #[error("write {what} into the catalog")]

@@ -1,18 +1,15 @@
 //! `drctl catalog`: fills the catalog from the vaults.
 
-use std::sync::Arc;
-
 use super::args::catalog::{Action, Catalog};
 use super::context::Context;
 use super::error::Failure;
 use super::escape;
 use super::exit::Exit;
-use crate::monitor::Silent;
 
 /// Runs the command. A vault that cannot be read makes it partial.
 pub(crate) async fn run(args: Catalog, context: &Context) -> Result<Exit, Failure> {
     let Action::Rebuild = args.action;
-    let service = context.service(Arc::new(Silent), context.stop.cancel())?;
+    let service = context.service_anew(context.stop.cancel())?;
     let done = context.stop.or(async { service.rebuild().await.map_err(Failure::of) }).await?;
     context.out.result(&done, |out| {
         for vault in &done.vaults {

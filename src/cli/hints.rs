@@ -5,6 +5,7 @@
 use std::error::Error;
 
 use super::exit::Exit;
+use crate::catalog::CatalogError;
 use crate::look::LookError;
 use crate::service::ServiceError;
 use crate::service::secret::SecretError;
@@ -51,6 +52,9 @@ fn known(error: &(dyn Error + 'static)) -> Option<Advice> {
     if let Some(error) = error.downcast_ref::<ServiceError>() {
         return of_service(error);
     }
+    if let Some(error) = error.downcast_ref::<CatalogError>() {
+        return of_catalog(error);
+    }
     match error.downcast_ref::<LookError>()? {
         LookError::NoSuchPath { .. } | LookError::NotAFolder { .. } => {
             Some(Advice { exit: Exit::Failed, hint: Some("`drctl ls SNAPSHOT` shows what there is".to_owned()) })
@@ -73,6 +77,7 @@ fn known(error: &(dyn Error + 'static)) -> Option<Advice> {
 fn of_service(error: &ServiceError) -> Option<Advice> {
     match error {
         ServiceError::Vault(error) => Some(of_vault(error)),
+        ServiceError::Catalog(error) => of_catalog(error),
         ServiceError::NoSuchPlan { .. } => {
             Some(Advice { exit: Exit::Usage, hint: Some("`drctl config show` lists the plans".to_owned()) })
         }
@@ -81,6 +86,12 @@ fn of_service(error: &ServiceError) -> Option<Advice> {
         }
         _ => None,
     }
+}
+
+fn of_catalog(error: &CatalogError) -> Option<Advice> {
+    let hint = "stop the service if one runs, then `drctl catalog rebuild` moves the damaged file aside and fills a new one \
+                from the vaults; no backup is lost with it";
+    error.is_damage().then(|| Advice { exit: Exit::Failed, hint: Some(hint.to_owned()) })
 }
 
 fn of_secret(error: &SecretError) -> Advice {

@@ -11,10 +11,10 @@ use super::target::Target;
 use crate::backup::Threads;
 use crate::catalog::Catalog;
 use crate::config::{self, Config, Finding, Severity};
-use crate::monitor::{Cancel, Monitor};
+use crate::monitor::{Cancel, Monitor, Silent};
 use crate::record::{Draft, Recorder, TimeKind};
 use crate::service::host::{CATALOG, archive};
-use crate::service::{Service, ServiceError, Setup};
+use crate::service::{Service, ServiceError, Setup, rebuild};
 use crate::vault::{Vault, whoami};
 
 impl Context {
@@ -36,9 +36,25 @@ impl Context {
 
     /// A service over the configuration.
     pub(crate) fn service(&self, monitor: Arc<dyn Monitor>, cancel: Cancel) -> Result<Service, Failure> {
+        Service::open(self.setup()?, monitor, cancel).map_err(Failure::of)
+    }
+
+    /// A service whose catalog is about to be filled anew: a damaged one is moved out of the way first, which the user is
+    /// told at once, whatever becomes of the rest.
+    pub(crate) fn service_anew(&self, cancel: Cancel) -> Result<Service, Failure> {
+        let setup = self.setup()?;
+        let moved = rebuild::set_damaged_catalog_aside(&setup.state).map_err(Failure::of)?;
+        if let Some(aside) = moved {
+            let catalog = setup.state.join(CATALOG);
+            self.out.warn(&format!("the catalog {} is damaged; it is now {}", catalog.display(), aside.display()));
+        }
+        Service::open(setup, Arc::new(Silent), cancel).map_err(Failure::of)
+    }
+
+    fn setup(&self) -> Result<Setup, Failure> {
         let config = self.sound()?.clone();
         let state = self.state_dir().ok_or_else(no_state)?;
-        let setup = Setup {
+        Ok(Setup {
             config,
             state,
             host: whoami::hostname(),
@@ -48,8 +64,7 @@ impl Context {
             cache: self.cache(),
             shared_key: self.shared_key(),
             threads: Threads::per_processor(),
-        };
-        Service::open(setup, monitor, cancel).map_err(Failure::of)
+        })
     }
 
     /// Writes the record of something that was done by hand, and delivers it. What was done stays done: that it could not

@@ -204,7 +204,7 @@ pub fn archive(vault: &Vault) -> Archive {
 }
 
 /// Makes the folder when it is not there: nobody else's business.
-fn make_private(folder: &Path) -> Result<(), ServiceError> {
+pub(super) fn make_private(folder: &Path) -> Result<(), ServiceError> {
     use std::os::unix::fs::DirBuilderExt;
     let made = std::fs::DirBuilder::new().recursive(true).mode(0o700).create(folder);
     made.map_err(|source| ServiceError::State { op: "make the state folder", path: folder.to_owned(), source })

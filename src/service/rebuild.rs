@@ -3,10 +3,12 @@
 //! Vaults that cannot be reached are left out and named: after a disaster those that are left must do. What waits in this
 //! host's spool is taken in too.
 
+use std::path::{Path, PathBuf};
+
 use super::error::ServiceError;
-use super::host::{Service, archive};
+use super::host::{CATALOG, Service, archive, make_private};
 use super::marks::Mark;
-use crate::catalog::{Listed, Rebuilt, VaultContents};
+use crate::catalog::{self, Listed, Rebuilt, VaultContents};
 use crate::config::VaultName;
 use crate::vault::chain;
 
@@ -34,6 +36,15 @@ pub struct FromVault {
     pub snapshots: usize,
     /// What is wrong with its records; those concerned were left out.
     pub flaws: Vec<String>,
+}
+
+/// Before [`Service::open`] for a rebuild: a catalog that is no usable database is moved aside, since it would let nothing be
+/// opened. Where it is now; `None` when it is whole or there is none. Not beside a running service.
+pub fn set_damaged_catalog_aside(state: &Path) -> Result<Option<PathBuf>, ServiceError> {
+    make_private(state)?;
+    let only = Mark::of_service(state)?;
+    let _only = only.ok_or_else(|| ServiceError::AlreadyRunning(state.to_owned()))?;
+    Ok(catalog::set_aside_damaged(&state.join(CATALOG))?)
 }
 
 impl Service {

@@ -156,6 +156,31 @@ fn the_catalog_is_rebuilt_from_the_vault() {
 }
 
 #[test]
+fn a_damaged_catalog_is_named_and_rebuilt_beside_what_was_left_of_it() {
+    let house = with_docs();
+    house.drctl(["backup", "docs"]).ok();
+    let catalog = house.path("state/catalog.sqlite");
+    let garbage = "no database\n".repeat(1000);
+    fs::write(&catalog, &garbage).unwrap();
+    for command in [&["status"][..], &["backup", "docs"], &["serve", "--once"], &["drill", "list"]] {
+        let refused = house.drctl(command).ends(1);
+        assert!(
+            refused.stderr.contains("catalog.sqlite") && refused.stderr.contains("drctl catalog rebuild"),
+            "{refused}"
+        );
+        assert_eq!(fs::read_to_string(&catalog).unwrap(), garbage);
+    }
+    let rebuilt = house.drctl(["catalog", "rebuild"]).ok();
+    assert!(rebuilt.stderr.contains("catalog.sqlite.damaged-1"), "{rebuilt}");
+    assert!(rebuilt.text().contains("1 records and 1 snapshots"), "{rebuilt}");
+    assert_eq!(fs::read_to_string(house.path("state/catalog.sqlite.damaged-1")).unwrap(), garbage);
+    assert_eq!(house.drctl(["status", "--json"]).ok().json()["plans"][0]["last"]["status"], "ok");
+    // A whole one is filled anew where it is.
+    assert_eq!(house.drctl(["catalog", "rebuild"]).ok().stderr, "");
+    assert!(!house.path("state/catalog.sqlite.damaged-2").exists());
+}
+
+#[test]
 fn latest_is_what_a_signed_record_vouches_for() {
     let house = House::new();
     fs::create_dir(house.path("docs")).unwrap();
