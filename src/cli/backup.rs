@@ -15,7 +15,7 @@ use super::error::Failure;
 use super::exit::Exit;
 use super::secret::Purpose;
 use super::{backup_plans, escape, time};
-use crate::backup::{self, BackupError, Caches, Mode, Mounts, Outcome, ParentChoice, Source, Status, Stream, Threads};
+use crate::backup::{self, Caches, Mode, Mounts, Outcome, ParentChoice, Source, Status, Stream, Threads};
 use crate::record::{self, Draft, Recorder};
 use crate::service::job::figures_of;
 use crate::source::files::{Case, Excludes};
@@ -29,11 +29,7 @@ pub(crate) async fn run(args: Backup, context: &Context) -> Result<Exit, Failure
         return backup_plans::run(&args, context).await;
     }
     let source = source(&args)?;
-    let excludes = Excludes::new(&args.exclude, &args.exclude_file, Case::Sensitive).map_err(|error| {
-        Failure::of(error)
-            .exits(Exit::Usage)
-            .hint("patterns follow the rules of .gitignore: mend or leave out this one")
-    })?;
+    let excludes = Excludes::new(&args.exclude, &args.exclude_file, Case::Sensitive).map_err(Failure::of)?;
     let time = args.time.as_deref().map(|text| time::parse(text, &context.now())).transpose();
     let time = time.map_err(|error| Failure::usage(error.to_string()))?;
     let target = context.target()?;
@@ -62,7 +58,7 @@ pub(crate) async fn run(args: Backup, context: &Context) -> Result<Exit, Failure
     let bar = Arc::new(context.bar());
     let done = backup::run(&vault, source, options, bar.clone(), context.stop.cancel()).await;
     bar.done();
-    let done = done.map_err(failure)?;
+    let done = done.map_err(Failure::of)?;
     if done.snapshot.is_some() {
         context.record(&target, &vault, |recorder| account(&done, started, recorder)).await;
     }
@@ -71,26 +67,6 @@ pub(crate) async fn run(args: Backup, context: &Context) -> Result<Exit, Failure
         Status::Complete => Exit::Done,
         Status::Partial => Exit::Partial,
     })
-}
-
-fn failure(error: BackupError) -> Failure {
-    match error {
-        BackupError::Cancelled => Failure::of(error).exits(Exit::Interrupted),
-        BackupError::Overtaken => {
-            Failure::of(error).hint("run it again; prune with a longer --grace than the longest backup takes")
-        }
-        BackupError::NoPaths | BackupError::BadPath { .. } => Failure::of(error).exits(Exit::Usage),
-        BackupError::Path { .. } | BackupError::Look { .. } => {
-            Failure::of(error).hint("correct the path or leave it out; no snapshot was made")
-        }
-        BackupError::Vault(_)
-        | BackupError::Tree { .. }
-        | BackupError::Chunker(_)
-        | BackupError::Seal(_)
-        | BackupError::Stream { .. }
-        | BackupError::NothingRead { .. }
-        | BackupError::UploadStopped => Failure::of(error),
-    }
 }
 
 /// What the run's record says: by it, `latest` knows the snapshot for one that a host of ours made.

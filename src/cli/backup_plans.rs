@@ -9,6 +9,7 @@ use super::context::Context;
 use super::error::Failure;
 use super::escape;
 use super::exit::Exit;
+use super::hints::{self, Advice};
 use super::planned::word;
 use crate::config::Tier;
 use crate::record::Status;
@@ -46,15 +47,37 @@ pub(crate) async fn run(args: &Backup, context: &Context) -> Result<Exit, Failur
     if context.stop.is_requested() {
         return Ok(Exit::Interrupted);
     }
-    Ok(match ran.iter().map(|run| run.status).max() {
-        None | Some(Status::Ok) => Exit::Done,
-        Some(Status::Partial) => Exit::Partial,
-        Some(Status::Failed) => Exit::Failed,
-    })
+    Ok(exit(&ran))
+}
+
+/// What the failed ones have in common; to have failed, when that is all.
+fn exit(ran: &[Ran]) -> Exit {
+    let mut failed = ran.iter().filter(|run| run.status == Status::Failed).map(|run| advice(run).exit);
+    match (ran.iter().map(|run| run.status).max(), failed.next()) {
+        (None | Some(Status::Ok), _) => Exit::Done,
+        (Some(Status::Partial), _) => Exit::Partial,
+        // That nothing was tried must hold for all of them.
+        (Some(Status::Failed), Some(Exit::Usage)) if ran.iter().any(|run| run.status != Status::Failed) => Exit::Failed,
+        (Some(Status::Failed), Some(first)) if failed.all(|other| other == first) => first,
+        (Some(Status::Failed), _) => Exit::Failed,
+    }
+}
+
+fn advice(run: &Ran) -> Advice {
+    let cause = run.cause.as_ref();
+    cause.map_or(Advice { exit: Exit::Failed, hint: None }, |cause| hints::advise(cause.as_ref()))
+}
+
+/// The run, and what to do now.
+fn document(run: &Ran) -> serde_json::Value {
+    let mut document = json!(run);
+    document["hint"] = json!(advice(run).hint);
+    document
 }
 
 fn show(ran: &[Ran], context: &Context) -> Result<(), Failure> {
-    context.out.result(&json!({ "runs": ran }), |out| {
+    let documents: Vec<_> = ran.iter().map(document).collect();
+    context.out.result(&json!({ "runs": documents }), |out| {
         for run in ran {
             let tiers: Vec<&str> = run.tiers.iter().map(|tier| tier.name()).collect();
             write!(out, "{}: {}", run.plan, word(run.status))?;
@@ -72,6 +95,9 @@ fn show(ran: &[Ran], context: &Context) -> Result<(), Failure> {
             }
             for problem in run.problems.iter().take(20) {
                 writeln!(out, "  {}: {}", escape::text(&problem.what), escape::text(&problem.why))?;
+            }
+            if let Some(hint) = advice(run).hint {
+                writeln!(out, "  hint: {}", escape::text(&hint))?;
             }
         }
         Ok(())

@@ -5,10 +5,12 @@
 use std::error::Error;
 
 use super::exit::Exit;
+use crate::backup::BackupError;
 use crate::catalog::CatalogError;
 use crate::look::LookError;
 use crate::service::ServiceError;
 use crate::service::secret::SecretError;
+use crate::source::files::ExcludeError;
 use crate::store::{StoreError, StoreErrorKind};
 use crate::vault::VaultError;
 
@@ -55,6 +57,13 @@ fn known(error: &(dyn Error + 'static)) -> Option<Advice> {
     if let Some(error) = error.downcast_ref::<CatalogError>() {
         return of_catalog(error);
     }
+    if let Some(error) = error.downcast_ref::<BackupError>() {
+        return of_backup(error);
+    }
+    if error.is::<ExcludeError>() {
+        let hint = "patterns follow the rules of .gitignore: mend or leave out this one";
+        return Some(Advice { exit: Exit::Usage, hint: Some(hint.to_owned()) });
+    }
     match error.downcast_ref::<LookError>()? {
         LookError::NoSuchPath { .. } | LookError::NotAFolder { .. } => {
             Some(Advice { exit: Exit::Failed, hint: Some("`drctl ls SNAPSHOT` shows what there is".to_owned()) })
@@ -85,6 +94,25 @@ fn of_service(error: &ServiceError) -> Option<Advice> {
             Some(Advice { exit: Exit::Failed, hint: Some("stop it first, or let it do the work".to_owned()) })
         }
         _ => None,
+    }
+}
+
+fn of_backup(error: &BackupError) -> Option<Advice> {
+    let failed = |hint: &str| Some(Advice { exit: Exit::Failed, hint: Some(hint.to_owned()) });
+    match error {
+        BackupError::Cancelled => Some(Advice { exit: Exit::Interrupted, hint: None }),
+        BackupError::Overtaken => failed("run it again; prune with a longer --grace than the longest backup takes"),
+        BackupError::NoPaths | BackupError::BadPath { .. } => Some(Advice { exit: Exit::Usage, hint: None }),
+        BackupError::Path { .. } | BackupError::Look { .. } => {
+            failed("correct the path or leave it out; no snapshot was made")
+        }
+        BackupError::Vault(_)
+        | BackupError::Tree { .. }
+        | BackupError::Chunker(_)
+        | BackupError::Seal(_)
+        | BackupError::Stream { .. }
+        | BackupError::NothingRead { .. }
+        | BackupError::UploadStopped => None,
     }
 }
 

@@ -5,12 +5,14 @@
 //! service and a person, cannot run one instant twice.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use jiff::Timestamp;
 
 use super::error::ServiceError;
 use super::host::Service;
+use super::lasting;
 use super::marks::Mark;
 use super::source::{self, SourceError};
 use super::vaults::OpenError;
@@ -20,6 +22,7 @@ use crate::config::{Plan, PlanName, Tier};
 use crate::monitor::{Cancel, Problem};
 use crate::record::{Draft, RunId, Status, Work};
 use crate::schedule::plan::DueRun;
+use crate::units::Span;
 use crate::vault::{Id, chain};
 
 /// The pause before a second try; it doubles with each further one.
@@ -60,8 +63,11 @@ impl Claimed {
     }
 }
 
+/// Why a run failed.
+pub type Cause = Arc<dyn std::error::Error + Send + Sync>;
+
 /// A run that ended and was recorded.
-#[derive(Debug, Clone, PartialEq, serde::Serialize)]
+#[derive(Debug, Clone, serde::Serialize)]
 pub struct Ran {
     /// Its id.
     pub id: RunId,
@@ -81,6 +87,9 @@ pub struct Ran {
     pub summary: Option<Summary>,
     /// What went wrong.
     pub problems: Vec<Problem>,
+    /// The error of the last try, when it failed; its text is among the problems.
+    #[serde(skip)]
+    pub cause: Option<Cause>,
 }
 
 /// Why one try failed.
@@ -93,7 +102,7 @@ enum TryError {
     #[error(transparent)]
     Backup(#[from] BackupError),
     #[error("back up: it took longer than the {0} that the plan allows")]
-    TimedOut(crate::units::Span),
+    TimedOut(Span),
     #[error("back up: stopped; finished packs are kept, and the next run goes on from them")]
     Stopped,
 }
@@ -103,7 +112,20 @@ impl TryError {
     fn is_final(&self) -> bool {
         match self {
             Self::TimedOut(_) | Self::Stopped => true,
-            Self::Open(_) | Self::Source(_) | Self::Backup(_) => false,
+            Self::Open(error) => lasting::opening(error),
+            Self::Source(error) => lasting::preparing(error),
+            Self::Backup(error) => lasting::backing_up(error),
+        }
+    }
+
+    /// The error beneath, by whose type advice is given.
+    fn into_cause(self) -> Cause {
+        match self {
+            Self::Open(error) => Arc::new(error),
+            Self::Source(SourceError::Excludes(error)) => Arc::new(error),
+            Self::Source(error) => Arc::new(error),
+            Self::Backup(error) => Arc::new(error),
+            other @ (Self::TimedOut(_) | Self::Stopped) => Arc::new(other),
         }
     }
 }
@@ -144,21 +166,21 @@ impl Service {
         let (tries, outcome) = self.tries(&job, plan).await;
 
         let mut figures = BTreeMap::from([("tries_count".to_owned(), i64::from(tries))]);
-        let (status, snapshot, summary, problems) = match outcome {
+        let (status, snapshot, summary, problems, cause) = match outcome {
             Ok(done) => {
                 figures.extend(figures_of(&done.summary));
                 let status = match done.status {
                     backup::Status::Complete => Status::Ok,
                     backup::Status::Partial => Status::Partial,
                 };
-                (status, done.snapshot, Some(done.summary), done.problems)
+                (status, done.snapshot, Some(done.summary), done.problems, None)
             }
             Err(error) => {
                 if matches!(error, TryError::Stopped) {
                     figures.insert(INTERRUPTED.to_owned(), 1);
                 }
                 let problem = Problem { what: format!("plan {}", job.plan), why: chain(&error) };
-                (Status::Failed, None, None, vec![problem])
+                (Status::Failed, None, None, vec![problem], Some(error.into_cause()))
             }
         };
         let entry = self.record(
@@ -186,7 +208,7 @@ impl Service {
         }
         self.tell(plan.vault.as_str(), &entry.record).await;
         let Job { plan, due, tiers } = job;
-        Ok(Ran { id, plan, due, tiers, status, snapshot, tries, summary, problems })
+        Ok(Ran { id, plan, due, tiers, status, snapshot, tries, summary, problems, cause })
     }
 
     /// Claims and executes. `None`: the instant has its fate already.
@@ -211,7 +233,9 @@ impl Service {
             if error.is_final() || late || tries > plan.retries {
                 return (tries, Err(error));
             }
-            tracing::warn!(plan = %job.plan, error = chain(&error), pause = ?pause, "the run failed and is tried again");
+            let (why, after) = (chain(&error), Span::round_up(pause));
+            tracing::warn!(plan = %job.plan, error = why, pause = ?pause, "the run failed and is tried again");
+            self.monitor.note(&format!("plan {} failed and is tried again in {after}: failed to {why}", job.plan));
             if self.pause(pause).await.is_err() {
                 return (tries, Err(TryError::Stopped));
             }

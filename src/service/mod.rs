@@ -15,6 +15,7 @@ pub mod evidence;
 mod hooks;
 pub mod host;
 pub mod job;
+mod lasting;
 mod marks;
 pub mod rebuild;
 pub mod recovery;

@@ -214,3 +214,34 @@ fn latest_is_what_a_signed_record_vouches_for() {
     assert_eq!(plain.text(), "theirs");
     assert!(plain.stderr.contains("no records of drctl"), "{plain}");
 }
+
+#[test]
+fn a_run_that_cannot_heal_ends_at_once_with_the_code_and_the_hint_of_its_cause() {
+    let house = with_docs();
+    let config = fs::read_to_string(house.path("work/drctl.toml")).unwrap();
+    let other = house.path("other.key");
+    fs::write(&other, "another password\n").unwrap();
+    fs::set_permissions(&other, std::os::unix::fs::PermissionsExt::from_mode(0o600)).unwrap();
+    let (key, vault) = (house.key_file().display().to_string(), house.path("vault").display().to_string());
+    let wrong = [
+        (config.replace(&key, &other.display().to_string()), 12, "which key file"),
+        (config.replace(&vault, &house.path("nowhere").display().to_string()), 10, "drctl init"),
+        (config.replace(&key, &house.path("no.key").display().to_string()), 2, "--key-file"),
+    ];
+    for (text, code, hint) in wrong {
+        fs::write(house.path("work/drctl.toml"), text).unwrap();
+        let ran = house.drctl(["backup", "docs", "--json"]).ends(code).json();
+        let run = &ran["runs"][0];
+        assert_eq!((run["status"].as_str(), run["problems"].as_array().unwrap().len()), (Some("failed"), 1), "{run}");
+        assert_eq!(run["tries"], 1, "{run}");
+        assert!(run["hint"].as_str().unwrap().contains(hint), "{run}");
+        let ran = house.drctl(["backup", "docs"]).ends(code).text();
+        assert!(ran.contains("docs: failed\n") && ran.contains("\n  hint: "), "{ran}");
+    }
+    // With a plan that succeeds beside it, something was tried.
+    let more = DOCS.replace("[plan.docs]", "[plan.more]").replace("\"main\"", "\"away\"");
+    let away = format!("[vault.away]\nurl = {:?}\nkey = {{ file = {:?} }}\n", house.path("away"), house.path("no.key"));
+    configure(&house, &(away + DOCS + &more));
+    house.drctl(["backup", "docs", "more"]).ends(1);
+    house.drctl(["backup", "more"]).ends(2);
+}
