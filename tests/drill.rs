@@ -1,5 +1,7 @@
 //! Drills by the program itself: what they measure, what they refuse to believe, and what is left of them.
 
+mod refusals;
+
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
@@ -325,26 +327,6 @@ fn a_drill_that_was_killed_counts_as_failed() {
     let shown = house.drctl(["drill", "report", id]).ends(1).text();
     assert!(shown.contains("the drill was killed"), "{shown}");
     assert_eq!(below(&house.path("state/sandbox")), Vec::<PathBuf>::new(), "its sandbox is gone, too");
-}
-
-#[test]
-fn what_cannot_be_drilled_is_said_before_anything_is_done() {
-    let site = Site::with(PLAN);
-    let house = &site.house;
-    let refused = |args: &[&str], code, says: &str| {
-        let told = house.drctl(["drill", "run"]).args(args).ends(code);
-        assert!(told.stderr.contains(says), "{told}");
-    };
-    refused(&["dosc"], 2, "docs");
-    refused(&["docs", "--lose", "cpoy"], 2, "primary");
-    refused(&["docs", "--lose", "primary", "--lose", "copy"], 1, "loss of vault primary and vault copy");
-    refused(&["docs", "--scenario", "attack"], 1, "the attack");
-    refused(&["docs", "--runbook", "none"], 2, "runbook check");
-    // Nothing was ever backed up: that is found out by drilling, and is a failure.
-    let drilled = site.drill(&["--scenario", "host"], 1);
-    assert!(step(&drilled, "restore")["said"].as_str().unwrap().contains("of 0 there"), "{drilled}");
-    site.configure(&PLAN.replace("[plan.docs.recover]\n    runbook = \"files-restore\"", ""));
-    refused(&["docs"], 1, "names no runbook");
 }
 
 #[test]

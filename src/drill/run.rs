@@ -70,14 +70,14 @@ pub struct Observed {
     pub ending: DrillEnding,
 }
 
-/// Drills. The loss is the moment of the call. Fails only when the runbook's steps can have no order; then nothing was done.
-pub async fn run(hands: &dyn Hands, options: Options<'_>) -> Result<Observed, Vec<Flaw>> {
-    crate::runbook::plan::Graph::of_runbook(options.runbook)?;
+/// Drills. The loss is the moment of the call. That the steps of a runbook can have an order is looked at before a drill is
+/// begun; where they have none all the same, that is what was found.
+pub async fn run(hands: &dyn Hands, options: Options<'_>) -> Observed {
     let fail = Loss { at: Moment::now(&*options.env.clock, options.time), chosen: options.chosen.to_owned() };
     let mut observed = Observed { fail, run: None, canary: None, problems: Vec::new(), ending: DrillEnding::Completed };
     if let Err(error) = make_private(options.sandbox) {
         observed.problems.push(failed("make the sandbox", options.sandbox, &error));
-        return Ok(observed);
+        return observed;
     }
     let setting = Setting {
         target: options.sandbox,
@@ -87,12 +87,20 @@ pub async fn run(hands: &dyn Hands, options: Options<'_>) -> Result<Observed, Ve
         monitor: options.monitor,
         cancel: options.cancel,
     };
-    let run = run_runbook(options.runbook, hands, setting).await?;
-    observed.ending = match run.ending {
-        Ending::Completed => DrillEnding::Completed,
-        Ending::Cancelled => DrillEnding::Cancelled,
-    };
-    observed.run = Some(run);
+    match run_runbook(options.runbook, hands, setting).await {
+        Ok(run) => {
+            observed.ending = match run.ending {
+                Ending::Completed => DrillEnding::Completed,
+                Ending::Cancelled => DrillEnding::Cancelled,
+            };
+            observed.run = Some(run);
+        }
+        Err(flaws) => {
+            let flaw =
+                |flaw: &Flaw| Problem { what: "order the steps of the runbook".to_owned(), why: flaw.to_string() };
+            observed.problems.extend(flaws.iter().map(flaw));
+        }
+    }
     if let Some(canary) = options.canary {
         let (sandbox, query) = (options.sandbox.to_owned(), canary.clone());
         let found = tokio::task::spawn_blocking(move || newest(&sandbox, &query)).await;
@@ -106,7 +114,7 @@ pub async fn run(hands: &dyn Hands, options: Options<'_>) -> Result<Observed, Ve
             observed.problems.push(failed("remove the sandbox", options.sandbox, &error));
         }
     }
-    Ok(observed)
+    observed
 }
 
 /// When the newest canary that came back was written.

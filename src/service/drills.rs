@@ -1,8 +1,9 @@
 //! Drills of plans: the facts around them, and the record of what was found.
 //!
-//! A drill is claimed in the catalog, and its evidence as it would be if it were killed right then is on disk, before it
-//! begins. So one that is cut off leaves evidence that says so, and `Service::recover_drills` records it as failed. Evidence
-//! is written before the record that names its digest.
+//! A drill's evidence as it would be if it were killed right then is on disk, and then it is claimed in the catalog, before
+//! it begins. So one that is cut off leaves evidence that says so, and `Service::recover_drills` records it as failed; a
+//! crash in between leaves evidence that nothing names. What can be refused is refused before that: it is no drill. What
+//! fails afterwards is among the problems of the drill. Evidence is written before the record that names its digest.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -26,6 +27,7 @@ use crate::objective::Disaster;
 use crate::record::canonical::canonical;
 use crate::record::{Draft, Record, RunId, Status, Work};
 use crate::runbook::outcome::{Cache, Moment};
+use crate::runbook::plan::Graph;
 use crate::vault::{Id, chain};
 
 /// A drill to be done.
@@ -101,9 +103,14 @@ impl Service {
         if self.catalog.unfinished_runs(self.host())?.iter().any(|run| is_drill_of(run, name)) {
             return Err(ServiceError::Drilling(name.clone()));
         }
+        let (runbook, steps) = way.runbook;
+        Graph::of_runbook(steps).map_err(|flaws| ServiceError::Runbook { runbook: runbook.clone(), flaws })?;
         let (id, started) = (self.recorder.run_id(), self.env.clock.now());
         let mark = Mark::of_run(&self.state, id)?;
         let vault = way.choice.vault.clone();
+        let number = self.catalog.next_drill_number(name.as_str())?;
+        let mut facts = self.facts(id, number, (name, plan), &order, &way)?;
+        self.keep(&Evidence::conclude(facts.clone()))?;
         self.catalog.begin(&NewRun {
             id,
             kind: "drill",
@@ -114,16 +121,12 @@ impl Service {
             tiers: Vec::new(),
             started,
         })?;
-        let number = self.catalog.next_drill_number(name.as_str())?;
-        let mut facts = self.facts(id, number, (name, plan), &order, &way)?;
-        self.keep(&Evidence::conclude(facts.clone()))?;
 
         tracing::info!(plan = %name, drill = number, %vault, "drill starts");
         let sandbox = order.within.clone().unwrap_or_else(|| self.state.join("sandbox")).join(format!("drill-{id}"));
         let variables = [("DRCTL_PLAN".to_owned(), name.to_string()), ("DRCTL_DRILL".to_owned(), id.to_string())];
         let hands = Recovery::new(self, name, way.vaults, Cache::Cold, Compare::WithSource);
-        let (runbook, steps) = way.runbook;
-        let observed = drill::run(
+        let observed = Box::pin(drill::run(
             &hands,
             drill::Options {
                 runbook: steps,
@@ -137,16 +140,21 @@ impl Service {
                 monitor: &*self.monitor,
                 cancel: &self.cancel,
             },
-        );
-        let observed =
-            Box::pin(observed).await.map_err(|flaws| ServiceError::Runbook { runbook: runbook.clone(), flaws })?;
+        ))
+        .await;
         let production = plan.recover.as_ref().and_then(|recover| recover.production);
         let (_, hardware) = drill::machine(self.host(), VERSION);
-        facts.exposure = self.exposure(name, &vault, observed.fail.at.wall)?;
+        facts.problems = observed.problems;
+        match self.exposure(name, &vault, observed.fail.at.wall) {
+            Ok(exposure) => facts.exposure = exposure,
+            Err(error) => {
+                let problem = Problem { what: "tell the worst exposure".to_owned(), why: chain(&error) };
+                facts.problems.push(problem);
+            }
+        }
         facts.scale = drill::scale(production.as_ref(), hardware, observed.run.as_ref());
         facts.fail = Some(observed.fail);
         (facts.run, facts.canary) = (observed.run, observed.canary);
-        facts.problems = observed.problems;
         facts.ending = observed.ending;
         let kept = (order.afterwards == Afterwards::Keep).then_some(sandbox);
         let drilled = Drilled { sandbox: kept, ..self.conclude(facts, &vault, started).await? };
