@@ -245,3 +245,42 @@ fn a_run_that_cannot_heal_ends_at_once_with_the_code_and_the_hint_of_its_cause()
     house.drctl(["backup", "docs", "more"]).ends(1);
     house.drctl(["backup", "more"]).ends(2);
 }
+
+#[test]
+fn the_check_of_a_configuration_looks_at_runbooks_and_key_files() {
+    let house = with_docs();
+    let broken = r#"
+        [runbook.back]
+        description = "Its steps wait for each other, or for none."
+        [[runbook.back.step]]
+        id = "restore"
+        kind = "restore"
+        needs = ["proof"]
+        [[runbook.back.step]]
+        id = "proof"
+        kind = "exec"
+        needs = ["restore", "prof"]
+        command = ["true"]
+        [[runbook.back.step]]
+        id = "proof"
+        kind = "exec"
+        command = ["true"]
+    "#;
+    configure(&house, &format!("{DOCS}{broken}"));
+    let found = house.drctl(["config", "check", "--json"]).ends(2).json();
+    let findings = found["findings"].as_array().unwrap();
+    let says = |part: &str| findings.iter().any(|finding| finding["what"].as_str().unwrap().contains(part));
+    assert!(says("two steps are named \"proof\"") && says("needs \"prof\", which is no step"), "{found}");
+    assert!(findings.iter().all(|finding| finding["place"]["line"].as_u64() > Some(8)), "{found}");
+    assert!(house.drctl(["config", "check"]).ends(2).text().contains("not all could be recovered"));
+    // Backups are what is least to be kept from running by it.
+    house.drctl(["backup", "docs"]).ok();
+
+    configure(&house, DOCS);
+    fs::rename(house.key_file(), house.path("elsewhere")).unwrap();
+    let warned = house.drctl(["config", "check"]).ok().text();
+    assert!(
+        warned.contains("key file") && warned.contains("vault `main`") && warned.contains("1 warnings"),
+        "{warned}"
+    );
+}
