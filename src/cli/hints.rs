@@ -90,6 +90,7 @@ fn of_service(error: &ServiceError) -> Option<Advice> {
         ServiceError::NoSuchPlan { .. } => {
             Some(Advice { exit: Exit::Usage, hint: Some("`drctl config show` lists the plans".to_owned()) })
         }
+        ServiceError::NoVault(error) => Some(Advice { exit: Exit::Failed, hint: error.hint() }),
         ServiceError::Runbook { .. } => Some(Advice {
             exit: Exit::Failed,
             hint: Some("mend the runbook; `drctl runbook check` shows whether its steps can have an order".to_owned()),

@@ -39,7 +39,23 @@ pub enum NoVault {
         disaster: String,
         /// Where the plan's snapshots are.
         places: Vec<String>,
+        /// Those of them that name no region, when a region is lost: none of them is known to be outside of it.
+        unplaced: Vec<VaultName>,
     },
+}
+
+impl NoVault {
+    /// The likely cause, and what to do about it.
+    pub fn hint(&self) -> Option<String> {
+        let Self::NoneLeft { unplaced, .. } = self else { return None };
+        let first = unplaced.first()?;
+        let verb = if unplaced.len() == 1 { "names" } else { "name" };
+        Some(format!(
+            "{} {verb} no region, so that it is not known what the loss of one leaves: say where each vault is, as with \
+             region = \"...\" in [vault.{first}] of the configuration",
+            named(unplaced)
+        ))
+    }
 }
 
 /// Chooses the vault: the one that was asked for, else the first that is left, the plan's own before its copies.
@@ -64,10 +80,15 @@ pub fn choose(
     };
     let left = places.iter().copied().find(|name| is_left(name) && wanted.is_none_or(|wanted| wanted == *name));
     let Some(vault) = left else {
+        let is_unplaced = |name: &&&VaultName| {
+            let unnamed = vaults.get(**name).is_some_and(|vault| vault.region.is_none());
+            disaster == Disaster::Region && unnamed
+        };
+        let unplaced = places.iter().filter(is_unplaced).map(|name| (*name).clone()).collect();
         let disaster = if lost.is_empty() { format!("the {disaster}") } else { named(lost) };
         return Err(match wanted {
             Some(vault) => NoVault::Lost { vault: vault.clone(), disaster },
-            None => NoVault::NoneLeft { disaster, places: places.iter().map(ToString::to_string).collect() },
+            None => NoVault::NoneLeft { disaster, places: places.iter().map(ToString::to_string).collect(), unplaced },
         });
     };
     let mut what: Vec<String> = match disaster {

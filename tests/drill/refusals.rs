@@ -15,6 +15,14 @@ fn what_cannot_be_drilled_is_said_before_anything_is_done() {
     refused(&["docs", "--lose", "primary", "--lose", "copy"], 1, "loss of vault primary and vault copy");
     refused(&["docs", "--scenario", "attack"], 1, "the attack");
     refused(&["docs", "--runbook", "none"], 2, "runbook check");
+    let text = fs::read_to_string(house.path("work/drctl.toml")).unwrap();
+    let promises =
+        text.split_once("[plan.docs.objective]").and_then(|(_, rest)| rest.split_once("[plan.docs.recover]"));
+    let unnamed = text.replace(promises.unwrap().0, "\n").replace("region = \"eu\"", "");
+    fs::write(house.path("work/drctl.toml"), unnamed).unwrap();
+    refused(&["docs", "--scenario", "region"], 1, "primary and copy");
+    refused(&["docs", "--scenario", "region"], 1, "hint: vault primary names no region");
+    site.configure(PLAN);
     // Nothing was ever backed up: that is found out by drilling, and is a failure.
     let drilled = site.drill(&["--scenario", "host"], 1);
     assert!(step(&drilled, "restore")["said"].as_str().unwrap().contains("of 0 there"), "{drilled}");
