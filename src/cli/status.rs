@@ -1,5 +1,6 @@
 //! `drctl status`: promises beside what is known.
 
+use std::io::{self, Write};
 use std::sync::Arc;
 
 use jiff::Timestamp;
@@ -14,7 +15,9 @@ use super::output::Paint;
 use super::planned::word;
 use super::table::{Align, Field, Listing};
 use super::time;
+use crate::config::{Config, Plan};
 use crate::monitor::{Cancel, Silent};
+use crate::service::round::{Round, Untried};
 use crate::service::status::{PlanStatus, Point, Promise, Proven, Status, Time};
 use crate::units::Span;
 
@@ -25,9 +28,28 @@ pub(crate) fn run(args: &Args, context: &Context) -> Result<Exit, Failure> {
         service.plan(name).map_err(Failure::of)?;
     }
     let mut status = service.status().map_err(Failure::of)?;
-    status.plans.retain(|plan| args.plans.is_empty() || args.plans.iter().any(|name| name == plan.plan.as_str()));
+    if !args.plans.is_empty() {
+        narrow(&mut status, &args.plans, service.config());
+    }
     show(&status, context)?;
-    Ok(if status.holds() { Exit::Done } else { Exit::ObjectiveMissed })
+    Ok(if status.is_well() { Exit::Done } else { Exit::ObjectiveMissed })
+}
+
+/// Leaves what concerns these plans: they, and the vaults that they use.
+fn narrow(status: &mut Status, plans: &[String], config: &Config) {
+    let is_asked = |plan: &str| plans.iter().any(|name| name == plan);
+    status.plans.retain(|plan| is_asked(plan.plan.as_str()));
+    let uses = |plan: &Plan, vault: &str| {
+        std::iter::once(&plan.vault)
+            .chain(plan.copies.iter().map(|copy| &copy.vault))
+            .any(|name| name.as_str() == vault)
+    };
+    if let Some(round) = &mut status.round {
+        round.untried.retain(|untried| match &untried.plan {
+            Some(plan) => is_asked(plan),
+            None => config.plans.iter().any(|(name, plan)| is_asked(name.as_str()) && uses(plan, &untried.vault)),
+        });
+    }
 }
 
 fn show(status: &Status, context: &Context) -> Result<(), Failure> {
@@ -53,8 +75,21 @@ fn show(status: &Status, context: &Context) -> Result<(), Failure> {
             let word = context.out.paint(Paint::Red, "NOT HELD");
             writeln!(out, "\n{word}: an objective is exceeded, or a proof is older than is allowed")?;
         }
-        Ok(())
+        status.round.as_ref().map_or(Ok(()), |round| untried(round, status.now, context, out))
     })
+}
+
+fn untried(round: &Round, now: Timestamp, context: &Context, out: &mut dyn Write) -> io::Result<()> {
+    if round.untried.is_empty() {
+        return Ok(());
+    }
+    let word = context.out.paint(Paint::Red, "NOT DONE");
+    writeln!(out, "\n{word}: the last round of steps, {}, could not try", ago(now, round.ended))?;
+    for Untried { kind, plan, vault, why } in &round.untried {
+        let plan = plan.as_ref().map(|plan| format!(" of plan {plan}")).unwrap_or_default();
+        writeln!(out, "  {}{plan} in vault {vault}: failed to {}", escape::text(kind), escape::text(why))?;
+    }
+    writeln!(out, "  `drctl serve --once` tries again what is due")
 }
 
 fn plans(status: &Status, context: &Context, zone: &TimeZone) -> Listing {

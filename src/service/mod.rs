@@ -20,6 +20,7 @@ mod marks;
 pub mod rebuild;
 pub mod recovery;
 pub mod retain;
+pub mod round;
 pub mod secret;
 pub mod serve;
 mod source;

@@ -1,14 +1,15 @@
 //! What was promised beside what is known: exposure, last success, next run, last proof.
 //!
 //! *Exposure* is the age of the newest complete point in a vault that survives the kind of disaster: what would be lost if
-//! it happened now. It is read from the catalog alone, so that it can be said without reaching any vault. It judges no
-//! drill; it repeats what drills found.
+//! it happened now. It is read from the catalog alone, so that it can be said without reaching any vault; what could not be
+//! tried at the last round is said beside it. It judges no drill; it repeats what drills found.
 
 use jiff::{SignedDuration, Timestamp};
 use serde::Serialize;
 
 use super::error::ServiceError;
 use super::host::Service;
+use super::round::Round;
 use crate::catalog::{DrillRow, RunState, SnapshotRow};
 use crate::config::{Plan, PlanName, VaultName};
 use crate::objective::{Disaster, Objective, Rpa, Rto};
@@ -31,9 +32,16 @@ pub struct Status {
     pub plans: Vec<PlanStatus>,
     /// Records that wait for each vault.
     pub spooled: Vec<(String, usize)>,
+    /// The last round of steps, where there was one.
+    pub round: Option<Round>,
 }
 
 impl Status {
+    /// Whether every promise holds, as far as it can be told now, and nothing is left that could not be tried.
+    pub fn is_well(&self) -> bool {
+        self.holds() && self.round.as_ref().is_none_or(|round| round.untried.is_empty())
+    }
+
     /// Whether every promise holds, as far as it can be told now.
     pub fn holds(&self) -> bool {
         self.plans.iter().all(PlanStatus::holds)
@@ -186,7 +194,8 @@ impl Service {
             let upcoming = decision.next.iter().find(|next| next.plan == name.as_str()).and_then(|next| next.due);
             plans.push(self.plan_status(now, name, plan, due.or(upcoming))?);
         }
-        Ok(Status { host: self.host().to_owned(), now, plans, spooled: self.recorder.waiting()? })
+        let (spooled, round) = (self.recorder.waiting()?, self.last_round());
+        Ok(Status { host: self.host().to_owned(), now, plans, spooled, round })
     }
 
     fn plan_status(

@@ -32,7 +32,7 @@ pub struct Step {
     pub plan: Option<PlanName>,
     /// The vault concerned.
     pub vault: VaultName,
-    /// How it ended; `None` when it could not be tried, which is not recorded.
+    /// How it ended; `None` when it could not be tried, which is not recorded and only kept until the next round.
     pub status: Option<Status>,
     /// What was done, or what went wrong, in one line.
     pub what: String,
@@ -50,10 +50,12 @@ pub(super) struct Done {
 impl Service {
     /// Takes every step that is due, one after the other.
     pub async fn after(&self) -> Vec<Step> {
-        let mut steps = Vec::new();
+        let (mut steps, mut unlisted) = (Vec::new(), Vec::new());
         for name in self.config.vaults.keys() {
             if let Err(error) = self.refresh(name).await {
-                tracing::warn!(vault = %name, error = chain(&error), "the vault's snapshots cannot be listed");
+                let error = chain(&error);
+                tracing::warn!(vault = %name, error, "the vault's snapshots cannot be listed");
+                unlisted.push((name.clone(), error));
             }
         }
         steps.extend(self.replicate(&[]).await);
@@ -66,6 +68,10 @@ impl Service {
                 break;
             }
             self.deliver_soon(name).await;
+        }
+        // A round that was stopped knows less than the one before it.
+        if !self.cancel.is_cancelled() {
+            self.keep_round(unlisted, &steps);
         }
         steps
     }

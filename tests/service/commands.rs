@@ -284,3 +284,25 @@ fn the_check_of_a_configuration_looks_at_runbooks_and_key_files() {
         "{warned}"
     );
 }
+
+#[test]
+fn status_names_what_the_last_round_could_not_try() {
+    let house = with_docs();
+    house.drctl(["backup", "docs"]).ok();
+    house.drctl(["serve", "--once"]).ok();
+    assert_eq!(house.drctl(["status", "--json"]).ok().json()["round"]["untried"], serde_json::json!([]));
+    fs::rename(house.path("vault"), house.path("gone")).unwrap();
+    let once = house.drctl(["serve", "--once"]).ends(1).text();
+    assert!(once.contains("retention  main could not be tried"), "{once}");
+    for command in [&["status"][..], &["status", "docs"]] {
+        let told = house.drctl(command).ends(4).text();
+        assert!(
+            told.contains("NOT DONE") && told.contains("retention of plan docs in vault main: failed to"),
+            "{told}"
+        );
+        assert!(told.contains("find a vault at") && !told.contains("NOT HELD"), "{told}");
+    }
+    fs::rename(house.path("gone"), house.path("vault")).unwrap();
+    house.drctl(["serve", "--once"]).ok();
+    assert!(!house.drctl(["status"]).ok().text().contains("NOT DONE"));
+}
