@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on has failed")]
 #![allow(clippy::disallowed_methods, reason = "tests watch real processes in real time")]
 
+mod advice;
 mod architecture;
 mod backup_behaviour;
 mod bad_input;

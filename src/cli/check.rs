@@ -158,22 +158,89 @@ pub(super) fn show(checked: &Checked, context: &Context) -> Result<(), Failure> 
             ByteSize(report.bytes_read),
             seconds(report.millis)
         )?;
-        if report.orphan_packs > 0 {
-            writeln!(
+        match (report.orphan_packs, report.damage.is_empty()) {
+            (0, _) => {}
+            (orphans, true) => writeln!(
                 out,
-                "{} packs are named by no index: left by interrupted runs, the next backup or prune takes them",
-                report.orphan_packs
-            )?;
+                "{orphans} packs are named by no index: left by interrupted runs, the next backup or prune takes them"
+            )?,
+            (orphans, false) => writeln!(out, "{orphans} packs are named by no index")?,
         }
         match report.damage.len() {
             0 if records.flaws.is_empty() => writeln!(out, "no damage found"),
             0 => writeln!(out, "DAMAGED RECORDS: what was backed up is whole, what is known of it is not"),
-            count if report.damage.iter().all(|damage| damage.object == Object::Condemned) => {
-                writeln!(out, "DAMAGED: {count} objects, no snapshot among what they hit: `drctl index rebuild` mends them")
-            }
-            count => {
-                writeln!(out, "DAMAGED: {count} objects. Do not prune; heal from a copy: `drctl check --read-data --heal-from COPY`")
-            }
+            count => writeln!(out, "DAMAGED: {count} objects{}", remedy(report)),
         }
     })
+}
+
+/// What to do about damage, behind how much there is. What costs least and needs no copy comes first.
+fn remedy(report: &Report) -> &'static str {
+    let all = |kind| report.damage.iter().all(|damage| damage.object == kind);
+    let any = |kind| report.damage.iter().any(|damage| damage.object == kind);
+    if all(Object::Condemned) {
+        ", no snapshot among what they hit: `drctl index rebuild` mends them"
+    } else if all(Object::Key) {
+        ", key files, no snapshot among what they hit: remove each with `drctl key remove KEY`, and make another with \
+         `drctl key add`; no copy heals them"
+    } else if any(Object::Index) {
+        ". Do not prune. Index files are among them: run `drctl index rebuild`, which makes the index anew from the packs, \
+         then `drctl check` again; what is damaged then is healed from a copy: `drctl check --read-data --heal-from COPY`"
+    } else if report.orphan_packs > 0 && (any(Object::Tree) || any(Object::Blob)) {
+        ". Do not prune. Packs that no index names may hold what is missing: run `drctl index rebuild`, which makes the \
+         index anew from the packs, then `drctl check` again; what is damaged then is healed from a copy: \
+         `drctl check --read-data --heal-from COPY`"
+    } else {
+        ". Do not prune; heal from a copy: `drctl check --read-data --heal-from COPY`"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::check::Damage;
+
+    fn report(objects: &[Object], orphan_packs: u64) -> Report {
+        let damage = |object: &Object| Damage {
+            object: *object,
+            id: Id([1; 32]),
+            why: "broken".to_owned(),
+            files: Vec::new(),
+            files_count: 0,
+            snapshots: Vec::new(),
+        };
+        Report {
+            damage: objects.iter().map(damage).collect(),
+            orphan_packs,
+            snapshots: 1,
+            trees: 1,
+            packs: 1,
+            packs_read: 0,
+            bytes_read: 0,
+            millis: 1,
+        }
+    }
+
+    #[test]
+    fn what_mends_damage_without_a_copy_is_named_first() {
+        let (rebuild, copy, keys) = ("drctl index rebuild", "--heal-from COPY", "drctl key remove");
+        let table: [(&[Object], u64, &str, Option<&str>); 8] = [
+            (&[Object::Condemned], 0, rebuild, None),
+            (&[Object::Index, Object::Tree, Object::Pack], 0, rebuild, Some(copy)),
+            (&[Object::Tree], 3, rebuild, Some(copy)),
+            (&[Object::Blob, Object::Key], 3, rebuild, Some(copy)),
+            (&[Object::Blob], 0, copy, None),
+            (&[Object::Pack], 3, copy, None),
+            (&[Object::Key], 3, keys, None),
+            (&[Object::Snapshot, Object::Key], 0, copy, None),
+        ];
+        for (objects, orphans, first, second) in table {
+            let text = remedy(&report(objects, orphans));
+            let at = [rebuild, copy, keys].map(|what| text.find(what).unwrap_or(usize::MAX));
+            let place = |what: &str| text.find(what);
+            assert!(place(first).is_some_and(|place| at.iter().all(|other| place <= *other)), "{objects:?}: {text}");
+            assert_eq!(at.iter().filter(|at| **at < usize::MAX).count(), 1 + usize::from(second.is_some()), "{text}");
+            assert!(second.is_none_or(|second| place(second).is_some()), "{objects:?}: {text}");
+        }
+    }
 }

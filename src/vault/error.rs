@@ -243,6 +243,19 @@ impl VaultError {
             {
                 "make the index anew from what the packs hold, with `drctl index rebuild`"
             }
+            // None of these is healed: a check has to open the vault, too, and copies have keys of their own.
+            Self::Damaged { object, .. } if object == super::layout::FileType::Key.folder() => {
+                "only key files hold the master key: bring the folder `keys` back from a copy of this vault that was made byte \
+                 for byte, or restore from another vault that has copies of its snapshots"
+            }
+            Self::Damaged { object, .. } if object.starts_with(super::layout::FileType::Key.folder()) => {
+                "open the vault with another of its keys, or bring this file back from a copy of the vault that was made byte \
+                 for byte; `drctl check` heals no key files"
+            }
+            Self::Damaged { object, .. } if object == super::layout::CONFIG || object == super::layout::SETTINGS => {
+                "bring this object back from a copy of the vault that was made byte for byte, or restore from another vault \
+                 that has copies of its snapshots"
+            }
             Self::Damaged { .. } => {
                 "run `drctl check` to see what it hits; `drctl check --read-data --heal-from COPY` heals it"
             }
@@ -252,7 +265,8 @@ impl VaultError {
             Self::LastKey(_) => "add another key first with `drctl key add`",
             Self::NoSuchKey(_) => "list them with `drctl key list`",
             Self::NoBlob { .. } => {
-                "run `drctl check` to see what it hits; `drctl check --read-data --heal-from COPY` heals it"
+                "run `drctl index rebuild`, which mends an index that lacks something, then `drctl check`: what is damaged \
+                 then, `drctl check --read-data --heal-from COPY` heals"
             }
             Self::Index(_) => "look at the cause; free memory or disk space if that is it",
             Self::MakeKey(_) | Self::Seal(_) => "this should not happen: report it",

@@ -1,0 +1,80 @@
+//! What an error advises helps: whoever does it is out of trouble, and nobody is sent in a circle.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::support::house::{Call, House, Outcome};
+use crate::support::vaults::cheap_vault;
+
+/// A vault with a snapshot of a small source.
+struct Scene {
+    house: House,
+    vault: PathBuf,
+}
+
+impl Scene {
+    fn new() -> Self {
+        let house = House::new();
+        let (source, vault) = (house.path("work/source"), cheap_vault(&house.path("vault")));
+        fs::create_dir(&source).unwrap();
+        fs::write(source.join("file"), "content").unwrap();
+        let scene = Self { house, vault };
+        scene.call(&["backup", "--path", "source"]).ok();
+        scene
+    }
+
+    fn call(&self, args: &[&str]) -> Call {
+        self.house.drctl(["--no-cache", "--vault"]).arg(&self.vault).args(args)
+    }
+
+    /// A copy of the vault, byte for byte.
+    fn copy(&self) -> PathBuf {
+        let copy = self.house.path("copy");
+        self.house.call("cp").args(["-a", "--"]).arg(&self.vault).arg(&copy).ok();
+        copy
+    }
+}
+
+/// The hint on standard error.
+#[track_caller]
+fn hint(outcome: &Outcome) -> &str {
+    let line = outcome.stderr.lines().find_map(|line| line.strip_prefix("hint: "));
+    line.unwrap_or_else(|| panic!("no hint: {outcome}"))
+}
+
+fn empty(folder: &Path) {
+    fs::remove_dir_all(folder).unwrap();
+    fs::create_dir(folder).unwrap();
+}
+
+#[test]
+fn a_lost_index_is_rebuilt_before_a_copy_is_looked_for() {
+    let scene = Scene::new();
+    empty(&scene.vault.join("index"));
+    let check = scene.call(&["check"]).ends(1).text();
+    let (rebuild, copy) = (check.find("`drctl index rebuild`"), check.find("--heal-from COPY"));
+    assert!(rebuild.is_some() && rebuild < copy, "{check}");
+    assert!(!check.contains("interrupted runs"), "{check}");
+    let restored = scene.call(&["restore", "latest", "--to", "out"]).ends(1);
+    assert!(hint(&restored).starts_with("run `drctl index rebuild`"), "{restored}");
+    scene.call(&["index", "rebuild"]).ok();
+    scene.call(&["check", "--read-data"]).ok();
+}
+
+#[test]
+fn what_opening_needs_is_put_back_and_not_healed() {
+    let scene = Scene::new();
+    let copy = scene.copy();
+    for lost in ["keys", "config"] {
+        let there = scene.vault.join(lost);
+        if lost == "keys" {
+            empty(&there);
+        } else {
+            fs::remove_file(&there).unwrap();
+        }
+        let check = scene.call(&["check"]).ends(1);
+        assert!(hint(&check).contains("back from a copy") && !hint(&check).contains("heal-from"), "{check}");
+        scene.house.call("cp").args(["-a", "-T", "--"]).arg(copy.join(lost)).arg(&there).ok();
+        scene.call(&["check"]).ok();
+    }
+}
