@@ -78,3 +78,19 @@ fn what_opening_needs_is_put_back_and_not_healed() {
         scene.call(&["check"]).ok();
     }
 }
+
+#[test]
+fn a_file_is_called_one_and_a_folder_in_use_is_left_alone() {
+    let house = House::new();
+    fs::create_dir(house.path("work/mine")).unwrap();
+    fs::write(house.path("work/mine/letter"), "dear").unwrap();
+    for args in [&["snapshots"][..], &["init"], &["backup", "--path", "mine"]] {
+        let refused = house.drctl(["--vault", "./mine/letter"]).args(args).ends(2);
+        assert!(refused.stderr.contains("mine/letter is a file, not a folder"), "{refused}");
+    }
+    let refused = house.drctl(["init", "--vault", "./mine", "--generate-key", "new.key"]).ends(1);
+    assert!(refused.stderr.contains("it has \"letter\" in it") && hint(&refused).contains("of its own"), "{refused}");
+    assert!(!house.path("work/new.key").exists(), "a key that opens nothing is left");
+    assert_eq!(fs::read_dir(house.path("work/mine")).unwrap().count(), 1, "something was put beside it");
+    house.drctl(["init", "--vault", "./mine/vault", "--generate-key", "new.key"]).ok();
+}

@@ -160,6 +160,7 @@ fn of_vault(error: &VaultError) -> Advice {
         VaultError::VaultExists { .. }
         | VaultError::Unfinished { .. }
         | VaultError::NotEmpty { .. }
+        | VaultError::Occupied { .. }
         | VaultError::LockLost { .. }
         | VaultError::NewerVersion { .. }
         | VaultError::OldVersion { .. }

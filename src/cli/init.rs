@@ -5,7 +5,7 @@ use std::path::Path;
 use serde_json::json;
 
 use super::args::init::{ChunkerName, Init};
-use super::context::{self, Context};
+use super::context::Context;
 use super::error::Failure;
 use super::exit::Exit;
 use super::replicate::{self, Key};
@@ -26,9 +26,8 @@ pub(crate) async fn run(args: Init, context: &Context) -> Result<Exit, Failure> 
     }
     let target = context.target()?;
     let store = context.store(&target).await?;
-    if context::has_vault(&store).await? {
-        return Err(Failure::of(VaultError::VaultExists { url: store.url().to_owned() }));
-    }
+    // Nobody should make a key, or type one, for a vault that cannot be made.
+    Vault::may_be_made(&store).await.map_err(Failure::of)?;
     let same_chunks_as = chunker_of_another(&args, context).await?;
     let password = match (&args.generate_key, &target.key) {
         (Some(path), _) => {
@@ -85,7 +84,14 @@ async fn chunker_of_another(args: &Init, context: &Context) -> Result<Option<Chu
 /// A generated key that no vault uses is removed; one that an unfinished vault may use is kept for the next try.
 fn settle_key_file(path: &Path, error: &VaultError, context: &Context) {
     let shown = path.display();
-    if !matches!(error, VaultError::VaultExists { .. } | VaultError::NotEmpty { .. } | VaultError::Unfinished { .. }) {
+    let unused = matches!(
+        error,
+        VaultError::VaultExists { .. }
+            | VaultError::NotEmpty { .. }
+            | VaultError::Occupied { .. }
+            | VaultError::Unfinished { .. }
+    );
+    if !unused {
         context.out.note(&format!("the new key is kept: to go on, run this again with --key-file {shown}"));
     } else if let Err(kept) = std::fs::remove_file(path) {
         context.out.warn(&format!("{shown} holds a key that no vault uses, and could not be removed: {kept}"));

@@ -71,6 +71,11 @@ impl DurableLocal {
         self.blocking(sweep).await
     }
 
+    /// What lies directly in the root, but for unfinished objects; nothing when there is no root yet.
+    pub(super) async fn names(&self) -> Result<Vec<String>> {
+        self.blocking(|tree| tree.names().map_err(|e| io_error(&Path::ROOT, e))).await
+    }
+
     /// Reads a range on the calling thread.
     pub(super) fn read_into<'b>(
         &self,

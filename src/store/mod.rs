@@ -10,6 +10,7 @@ mod credentials;
 mod draft;
 pub mod error;
 pub mod fault;
+mod folder;
 mod limit;
 mod local;
 mod memory;
@@ -112,6 +113,9 @@ impl Store {
     pub async fn open(url: &str, options: &OpenOptions) -> Result<Store, StoreError> {
         let address = Address::parse(url).map_err(|e| StoreError::config(url::redacted(url), e))?;
         let shown = address.to_string();
+        if let Address::Local { root } = &address {
+            folder::refuse_file(root).map_err(|e| StoreError::config(shown.clone(), e))?;
+        }
         let (mut local, meter) = (None, Arc::new(Meter::default()));
         let (mut objects, prefix): (Arc<dyn ObjectStore>, Path) = match &address {
             Address::Local { root } => (local.insert(Arc::new(local::DurableLocal::new(root))).clone(), Path::ROOT),
@@ -241,23 +245,6 @@ impl Store {
         put.map(|_| ()).map_err(|e| self.error("put", key, &e))
     }
 
-    /// Whether an object can be written before its name is known: in a folder of this machine.
-    pub fn has_drafts(&self) -> bool {
-        self.inner.local.is_some() && self.inner.writes_here
-    }
-
-    /// Begins such an object, where there are any. For a thread that may wait; it lies in the folder `key` meanwhile, where
-    /// no listing shows it.
-    pub fn draft(&self, key: &str) -> Result<Option<Draft>, StoreError> {
-        match &self.inner.local {
-            Some(local) if self.inner.writes_here => {
-                let begun = local.draft(&self.path("put", key)?).map_err(|e| self.error("put", key, &e))?;
-                Ok(Some(Draft::new(self.clone(), key, begun)))
-            }
-            Some(_) | None => Ok(None),
-        }
-    }
-
     /// Writes the object unless there is one.
     ///
     /// An answer can be lost after the write took effect, and a retry then finds the object "existing"; so an object
@@ -350,16 +337,6 @@ impl Store {
             }
         }
         first.map_or(Ok(()), Err)
-    }
-
-    /// Removes what writers that died left half-written beneath `prefix`, and says how many bytes that was. For stores in
-    /// which such things take room: in others there are none, or the server clears them away.
-    ///
-    /// The caller makes sure that nobody writes there meanwhile.
-    pub async fn remove_unfinished(&self, prefix: &str) -> Result<u64, StoreError> {
-        let Some(local) = &self.inner.local else { return Ok(0) };
-        let path = self.path("clear", prefix)?;
-        local.remove_unfinished(&path).await.map_err(|e| self.error("clear", prefix, &e))
     }
 
     /// The object's size, `None` when it is not there.

@@ -39,6 +39,14 @@ pub enum VaultError {
         /// The folder that is not empty.
         found: &'static str,
     },
+    /// There is no vault, but files of somebody else's are in the folder.
+    #[error("make a vault at {url}: the folder is not empty, it has {found} in it")]
+    Occupied {
+        /// The address.
+        url: String,
+        /// The first name there, quoted, and how many others there are.
+        found: String,
+    },
     /// The password opens none of the keys.
     #[error("open the vault at {url} with this key: it fits none of {keys} there")]
     WrongKey {
@@ -224,6 +232,9 @@ impl VaultError {
             }
             Self::NotEmpty { .. } => {
                 "bring the object `config` back from a copy of that vault, or choose an address that is empty"
+            }
+            Self::Occupied { .. } => {
+                "give the vault a folder of its own: one that is empty, or a new one, also in that one"
             }
             Self::WrongKey { .. } => {
                 "check which key file or password belongs to this vault; any that was added opens it"

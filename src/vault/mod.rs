@@ -38,6 +38,7 @@ mod plain_json;
 mod rewrite_index;
 mod snapshots;
 mod spare;
+mod vacant;
 mod zeros;
 
 pub use adopting::{Adopted, Survey, Wish};

@@ -20,6 +20,7 @@ use super::keys::put_key;
 use super::layout::{self, CONFIG, FileType, SETTINGS};
 use super::pack::DEFAULT_PACK_SIZE;
 use super::settings::{Chunker, ChunkerSetting, Settings, Sharing};
+use super::vacant::remains;
 use crate::clock::Env;
 use crate::store::{ObjectInfo, PutNew, Store, StoreError, StoreErrorKind};
 
@@ -83,18 +84,13 @@ pub struct OpenOptions {
 impl Vault {
     /// Makes a vault.
     ///
-    /// Refuses a place that holds one, or snapshots, index files or packs of one. Writes a key file, the settings, what only
+    /// Refuses a place that holds one, or something else ([`Vault::may_be_made`]). Writes a key file, the settings, what only
     /// vaults of our own have, and last
     /// the configuration, if there is none: that is the moment from which there is a vault. A crash before it leaves a
     /// key file and perhaps settings; opening then says [`VaultError::Unfinished`], and a second try with the same password
     /// goes on with them. Of two who race, one gets the vault; the other takes its key file back.
     pub async fn init(store: Store, password: &Secret, options: &InitOptions, env: &Env) -> Result<Self, VaultError> {
-        if store.size(CONFIG).await?.is_some() {
-            return Err(VaultError::VaultExists { url: store.url().to_owned() });
-        }
-        if let Some(found) = remains(&store).await? {
-            return Err(VaultError::NotEmpty { url: store.url().to_owned(), found });
-        }
+        Self::may_be_made(&store).await?;
         let left = store.list(FileType::Key.folder()).await?;
         let (key, key_id, made) = if left.is_empty() {
             let key = Arc::new(MasterKey::generate(&*env.random).map_err(VaultError::seal)?);
@@ -283,16 +279,6 @@ async fn explain_absence(store: &Store, keys: &[ObjectInfo]) -> Result<VaultErro
         return Ok(VaultError::damaged(CONFIG, Damage::Absent { beside: found }));
     }
     if keys.is_empty() { Ok(VaultError::NoVault { url: store.url().to_owned() }) } else { Ok(unfinished(store)) }
-}
-
-/// The first folder that holds what only a finished vault has.
-async fn remains(store: &Store) -> Result<Option<&'static str>, VaultError> {
-    for kind in [FileType::Snapshot, FileType::Index, FileType::Pack] {
-        if !store.list(kind.folder()).await?.is_empty() {
-            return Ok(Some(kind.folder()));
-        }
-    }
-    Ok(None)
 }
 
 fn unfinished(store: &Store) -> VaultError {

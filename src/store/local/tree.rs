@@ -216,6 +216,18 @@ impl Tree {
         unlinked
     }
 
+    pub(super) fn names(&self) -> io::Result<Vec<String>> {
+        let entries = match std::fs::read_dir(&self.root) {
+            Err(e) if is_missing(&e) => return Ok(Vec::new()),
+            entries => entries?,
+        };
+        let name = |entry: io::Result<std::fs::DirEntry>| Ok(entry?.file_name().to_string_lossy().into_owned());
+        let mut names: Vec<String> = entries.map(name).collect::<io::Result<_>>()?;
+        names.retain(|name| !is_temporary(name));
+        names.sort_unstable();
+        Ok(names)
+    }
+
     pub(super) fn list(&self, prefix: &Path, which: Which) -> io::Result<Vec<ObjectMeta>> {
         let mut found = Vec::new();
         let mut folders = vec![(self.path(prefix), prefix.to_string())];

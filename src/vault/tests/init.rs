@@ -76,6 +76,26 @@ async fn a_vault_is_not_made_twice_nor_over_the_remains_of_one() {
 }
 
 #[tokio::test]
+async fn a_vault_is_not_made_among_other_files() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = folder(dir.path()).await;
+    // What file systems have in their root, and what a making leaves that was cut short.
+    for ours in ["lost+found", "keys", "data", "drctl", "config-tmp-4"] {
+        std::fs::create_dir(dir.path().join(ours)).unwrap();
+    }
+    for (name, found) in [("letter", "\"letter\""), ("album", "\"album\" and 1 more")] {
+        std::fs::write(dir.path().join(name), "").unwrap();
+        let refused = init(&store, "password", &cheap(), 1).await.unwrap_err();
+        assert!(matches!(&refused, VaultError::Occupied { found: it, .. } if it == found), "{refused:?}");
+        assert!(store.list("keys").await.unwrap().is_empty(), "nothing was added");
+    }
+    for name in ["letter", "album"] {
+        std::fs::remove_file(dir.path().join(name)).unwrap();
+    }
+    init(&store, "password", &cheap(), 1).await.unwrap();
+}
+
+#[tokio::test]
 async fn a_making_that_was_cut_short_goes_on_with_the_same_password() {
     for left in [1, 2] {
         let store = memory();
