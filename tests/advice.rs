@@ -94,3 +94,17 @@ fn a_file_is_called_one_and_a_folder_in_use_is_left_alone() {
     assert_eq!(fs::read_dir(house.path("work/mine")).unwrap().count(), 1, "something was put beside it");
     house.drctl(["init", "--vault", "./mine/vault", "--generate-key", "new.key"]).ok();
 }
+
+#[test]
+fn a_key_is_removed_by_enough_of_its_id_and_the_option_that_is_wrong_is_named() {
+    let scene = Scene::new();
+    let missing = scene.call(&["key", "add", "--new-key-file", "nope"]).ends(2);
+    assert!(hint(&missing).contains("--new-key-file FILE") && missing.stderr.contains("nope"), "{missing}");
+    let second = scene.call(&["key", "add", "--generate-key", "second.key", "--json"]).ok().json();
+    let id = second["added"].as_str().unwrap();
+    for short in 1..4 {
+        let refused = scene.call(&["key", "remove", &id[..short]]).ends(2);
+        assert!(refused.stderr.contains("too short") && hint(&refused).contains("4 digits"), "{refused}");
+    }
+    scene.call(&["key", "remove", &id[..8]]).ok();
+}

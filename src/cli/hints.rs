@@ -131,7 +131,10 @@ fn of_secret(error: &SecretError) -> Advice {
     let usage = |hint: String| Advice { exit: Exit::Usage, hint: Some(hint) };
     match error {
         SecretError::File { source, .. } if source.kind() == std::io::ErrorKind::NotFound => {
-            usage("give the right one with --key-file FILE, or correct the configuration".to_owned())
+            usage(
+                "give the right one where it was named: with --key-file FILE or another option, in DRCTL_KEY_FILE, or in the \
+                 configuration".to_owned(),
+            )
         }
         SecretError::Exposed { path, .. } => {
             usage(format!("chmod 600 {} and chown it to you, or allow it with --allow-shared-key", path.display()))

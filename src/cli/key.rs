@@ -1,5 +1,7 @@
 //! `drctl key`: lists, adds, removes and changes keys.
 
+use std::io::ErrorKind;
+
 use serde_json::json;
 
 use super::args::key::{Action, Key, NewKey};
@@ -13,6 +15,9 @@ use super::time;
 use crate::config::SecretRef;
 use crate::vault::key::{KdfCost, Secret};
 use crate::vault::{FileType, Id, KeyInfo, Vault};
+
+/// Digits of an id that name a key to be removed, at least: a number that was meant otherwise must not fit one.
+const SHORTEST: usize = 4;
 
 /// Runs the command.
 pub(crate) async fn run(args: Key, context: &Context) -> Result<Exit, Failure> {
@@ -72,6 +77,10 @@ async fn add(new: &NewKey, context: &Context) -> Result<Exit, Failure> {
 }
 
 async fn remove(prefix: &str, context: &Context) -> Result<Exit, Failure> {
+    if prefix.len() < SHORTEST {
+        return Err(Failure::usage(format!("{prefix:?} is too short for a key that is removed"))
+            .hint(format!("give at least {SHORTEST} digits of the id, as `drctl key list` shows it")));
+    }
     let vault = context.open(Purpose::Write).await?;
     let id = by_prefix(prefix, &ids(&vault).await?)?;
     vault.remove_key(&id).await.map_err(Failure::of)?;
@@ -119,7 +128,14 @@ pub(super) fn new_password(new: &NewKey, context: &Context) -> Result<Secret, Fa
         }
         (None, Some(path)) => {
             let source = KeySource::From(SecretRef::File(path.clone()));
-            secret::obtain(&source, Purpose::Write, context.shared_key(), context.out, "")
+            let obtained = secret::obtain(&source, Purpose::Write, context.shared_key(), context.out, "");
+            let is_missing = || std::fs::metadata(path).is_err_and(|error| error.kind() == ErrorKind::NotFound);
+            obtained.map_err(|failure| match is_missing() {
+                true => failure.advise(
+                    "give a file that holds the new key with --new-key-file FILE, or make one with --generate-key FILE",
+                ),
+                false => failure,
+            })
         }
         (None, None) => {
             secret::ask_new("give the new one with --new-key-file FILE, or make one with --generate-key FILE")

@@ -28,7 +28,7 @@ pub(crate) enum Action {
     Add(NewKey),
     /// Remove a key; what it opened stays open to the others
     Remove {
-        /// The key's id, or the beginning of it
+        /// The beginning of the key's id: four digits at least
         #[arg(value_name = "KEY")]
         id: String,
     },
