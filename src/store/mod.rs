@@ -38,7 +38,7 @@ use tokio::runtime::Handle;
 
 pub use draft::Draft;
 pub use error::{Reaction, StoreError, StoreErrorKind};
-pub use options::{Credentials, OpenOptions};
+pub use options::{Credentials, MAX_PATIENCE, OpenOptions};
 pub use requests::Requests;
 
 use requests::Meter;

@@ -8,6 +8,10 @@ use zeroize::Zeroizing;
 use super::url::redacted;
 use crate::units::ByteSize;
 
+/// After this long no further attempt of a request starts, whatever is asked for. Well below the 15 minutes that a signature
+/// lives.
+pub const MAX_PATIENCE: Duration = Duration::from_secs(5 * 60);
+
 /// Settings of one store. What the address says itself wins over these.
 #[derive(Clone, Default)]
 pub struct OpenOptions {
@@ -27,7 +31,7 @@ pub struct OpenOptions {
     pub upload_limit: Option<ByteSize>,
     /// Bytes a second received at most, on average.
     pub download_limit: Option<ByteSize>,
-    /// After this long no further attempt of a failed request starts; five minutes at most, which is the default.
+    /// After this long no further attempt of a failed request starts; [`MAX_PATIENCE`] at most, which is the default.
     pub patience: Option<Duration>,
 }
 

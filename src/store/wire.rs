@@ -17,6 +17,7 @@ use object_store::client::{
 };
 use object_store::{BackoffConfig, ClientOptions, RetryConfig};
 
+use super::options::MAX_PATIENCE;
 use super::requests::Meter;
 
 /// Silence after which a read, or the wait for an answer, is given up.
@@ -24,8 +25,6 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// The slowest line an upload is expected to get through on, in bytes a second.
 const SLOWEST_UPLOAD: u64 = 64 * 1024;
 const CONNECT: Duration = Duration::from_secs(10);
-/// After this long no further attempt of a request starts. Well below the 15 minutes a signature lives.
-const KEEP_TRYING: Duration = Duration::from_secs(5 * 60);
 /// Attempts to connect to a server that has never answered: more likely a wrong address than an outage.
 const FIRST_CONTACTS: u32 = 3;
 
@@ -33,7 +32,7 @@ const FIRST_CONTACTS: u32 = 3;
 pub(super) fn retries(patience: Option<Duration>) -> RetryConfig {
     let backoff =
         BackoffConfig { init_backoff: Duration::from_millis(200), max_backoff: Duration::from_secs(20), base: 2.0 };
-    RetryConfig { backoff, max_retries: 30, retry_timeout: patience.unwrap_or(KEEP_TRYING).min(KEEP_TRYING) }
+    RetryConfig { backoff, max_retries: 30, retry_timeout: patience.unwrap_or(MAX_PATIENCE).min(MAX_PATIENCE) }
 }
 
 /// Makes the clients of one store, and has what they send counted.

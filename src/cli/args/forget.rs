@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use clap::Args;
 
-use super::select::Filter;
+use super::select::{Filter, count};
 
 /// Remove snapshots. Their data stays until it is pruned.
 #[derive(Debug, Args)]
@@ -18,7 +18,7 @@ pub(crate) struct Forget {
     #[arg(value_name = "SNAPSHOT", required_unless_present = "keep_last", conflicts_with = "keep_last")]
     pub(crate) ids: Vec<String>,
     /// Keep the newest N of each host and set of paths, and the newest complete one; forget the rest
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) keep_last: Option<NonZeroUsize>,
     /// Which snapshots count; the others stay.
     #[command(flatten)]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{ArgAction, Args};
 
+use crate::store::MAX_PATIENCE;
 use crate::units::{Rate, Span};
 
 /// Options that every command takes, before or behind its name.
@@ -74,7 +75,7 @@ pub(crate) struct StoreArgs {
     #[arg(long, global = true, value_name = "URL", help_heading = STORE, hide_short_help = true)]
     pub(crate) proxy: Option<String>,
     /// Stop repeating a request that fails after this long ("30s"); five minutes unless given, and at most
-    #[arg(long, global = true, value_name = "DURATION", help_heading = STORE, hide_short_help = true)]
+    #[arg(long, global = true, value_name = "DURATION", value_parser = patience, help_heading = STORE, hide_short_help = true)]
     pub(crate) give_up_after: Option<Span>,
     /// Upload at most so many bytes a second ("10MiB")
     #[arg(long, global = true, value_name = "RATE", help_heading = STORE, hide_short_help = true)]
@@ -82,6 +83,17 @@ pub(crate) struct StoreArgs {
     /// Download at most so many bytes a second ("10MiB")
     #[arg(long, global = true, value_name = "RATE", help_heading = STORE, hide_short_help = true)]
     pub(crate) limit_download: Option<Rate>,
+}
+
+/// How long a request is repeated. More than the store's limit is refused rather than cut down in silence.
+fn patience(text: &str) -> Result<Span, String> {
+    let span: Span = text.parse().map_err(|error: crate::units::NotAUnit| error.to_string())?;
+    let most = Span::round_up(MAX_PATIENCE);
+    if span > most {
+        Err(format!("{most} is the most; what takes longer is an outage: run it again then"))
+    } else {
+        Ok(span)
+    }
 }
 
 const VAULT: &str = "Vault";

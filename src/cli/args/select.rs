@@ -1,5 +1,7 @@
 //! Options and values that several commands share.
 
+use std::num::{IntErrorKind, NonZeroUsize, ParseIntError};
+
 use clap::Args;
 
 use crate::look;
@@ -16,6 +18,14 @@ pub(crate) struct Filter {
     /// Only snapshots of this path; may be repeated (all of them)
     #[arg(long = "path", id = "filter_path", value_name = "PATH", help_heading = "Which snapshots")]
     pub(crate) path: Vec<String>,
+}
+
+/// How many snapshots.
+pub(super) fn count(text: &str) -> Result<NonZeroUsize, String> {
+    text.parse().map_err(|error: ParseIntError| match error.kind() {
+        IntErrorKind::Zero => "at least 1".to_owned(),
+        _ => error.to_string(),
+    })
 }
 
 /// Which snapshot "latest" is.

@@ -4,7 +4,7 @@ use std::num::NonZeroUsize;
 
 use clap::Args;
 
-use super::select::Filter;
+use super::select::{Filter, count};
 
 /// List the snapshots of a vault, oldest first.
 #[derive(Debug, Args)]
@@ -22,6 +22,6 @@ pub(crate) struct Snapshots {
     #[command(flatten)]
     pub(crate) filter: Filter,
     /// Only the newest N of each host and set of paths
-    #[arg(long, value_name = "N")]
+    #[arg(long, value_name = "N", value_parser = count)]
     pub(crate) latest: Option<NonZeroUsize>,
 }

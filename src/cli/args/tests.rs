@@ -65,6 +65,8 @@ fn what_cannot_be_meant_is_refused() {
         "snapshots --latest 0",
         "snapshots --retry-lock soon",
         "snapshots --limit-upload 0",
+        "snapshots --give-up-after 1h",
+        "snapshots --give-up-after 5m1s",
         "snapshots --no-cache --cache-dir /c",
         "snapshots --key-file f --password-command c",
         "diff",
@@ -75,6 +77,19 @@ fn what_cannot_be_meant_is_refused() {
     ];
     for line in refused {
         assert!(cli(line).is_err(), "{line}");
+    }
+}
+
+#[test]
+fn what_is_out_of_range_is_told_the_range() {
+    let error = |line: &str| cli(line).expect_err(line).to_string();
+    for line in ["forget --keep-last 0", "snapshots --latest 0"] {
+        assert!(error(line).contains("at least 1"), "{}", error(line));
+    }
+    assert!(error("forget --keep-last x").contains("invalid digit"));
+    assert!(error("snapshots --give-up-after 1h").contains("5m is the most"));
+    for line in ["snapshots --give-up-after 5m", "snapshots --give-up-after 0s", "snapshots --latest 1"] {
+        cli(line).expect(line);
     }
 }
 
