@@ -1,6 +1,7 @@
 //! What an error advises helps: whoever does it is out of trouble, and nobody is sent in a circle.
 
 use std::fs;
+use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 
 use crate::support::house::{Call, House, Outcome};
@@ -107,4 +108,34 @@ fn a_key_is_removed_by_enough_of_its_id_and_the_option_that_is_wrong_is_named() 
         assert!(refused.stderr.contains("too short") && hint(&refused).contains("4 digits"), "{refused}");
     }
     scene.call(&["key", "remove", &id[..8]]).ok();
+}
+
+#[test]
+fn a_server_that_is_not_reached_is_named_wherever_its_address_came_from() {
+    let house = House::new();
+    let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+    let endpoint = format!("http://{gone}");
+    let s3 = |args: &[&str]| {
+        let call = house.drctl(["snapshots"]).args(args);
+        call.env("AWS_ACCESS_KEY_ID", "id").env("AWS_SECRET_ACCESS_KEY", "hush-hush").env("AWS_REGION", "us-east-1")
+    };
+    let option = s3(&["--vault", "s3://bucket/team", "--s3-endpoint", &endpoint]).ends(1);
+    assert!(
+        option.stderr.contains(&format!("s3://bucket/team at {endpoint}: the store cannot be reached")),
+        "{option}"
+    );
+    let address = s3(&["--vault", &format!("s3://bucket/team?endpoint={endpoint}")]).ends(1);
+    assert_eq!(address.stderr.matches(&endpoint).count(), 1, "{address}");
+}
+
+#[test]
+fn a_profile_that_is_not_there_is_named_with_its_files() {
+    let house = House::new();
+    fs::create_dir(house.path("home/.aws")).unwrap();
+    fs::write(house.path("home/.aws/config"), "[profile other]\nregion = eu-central-1\n").unwrap();
+    let asked = house.drctl(["snapshots", "--vault", "s3://bucket/team", "--aws-profile", "nope"]).ends(1);
+    assert!(asked.stderr.contains("the profile \"nope\" is not in ~/.aws/config or ~/.aws/credentials"), "{asked}");
+    let elsewhere = house.drctl(["snapshots", "--vault", "s3://bucket/team", "--aws-profile", "nope"]);
+    let elsewhere = elsewhere.env("AWS_CONFIG_FILE", "/nowhere/config").ends(1);
+    assert!(elsewhere.stderr.contains("the profile \"nope\" is not in /nowhere/config"), "{elsewhere}");
 }

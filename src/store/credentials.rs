@@ -8,7 +8,7 @@ use aws_config::default_provider::credentials::DefaultCredentialsChain;
 use aws_config::imds;
 use aws_config::profile::ProfileFileCredentialsProvider;
 use aws_credential_types::provider::error::CredentialsError;
-use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider};
+use aws_credential_types::provider::{ProvideCredentials, SharedCredentialsProvider, future};
 use object_store::CredentialProvider;
 use object_store::aws::AwsCredential;
 
@@ -35,7 +35,8 @@ pub(super) async fn provider(credentials: &Credentials) -> SharedCredentialsProv
             SharedCredentialsProvider::new(DefaultCredentialsChain::builder().imds_client(instance).build().await)
         }
         Credentials::Profile(name) => {
-            SharedCredentialsProvider::new(ProfileFileCredentialsProvider::builder().profile_name(name).build())
+            let provider = ProfileFileCredentialsProvider::builder().profile_name(name).build();
+            SharedCredentialsProvider::new(Named { name: name.clone(), provider })
         }
         Credentials::Keys { access_key_id, secret_access_key, session_token } => {
             let token = session_token.as_ref().map(|token| token.to_string());
@@ -47,6 +48,50 @@ pub(super) async fn provider(credentials: &Credentials) -> SharedCredentialsProv
                 "drctl",
             ))
         }
+    }
+}
+
+/// A profile that somebody chose. The provider says the same of one that is not there as of nothing to look into.
+#[derive(Debug)]
+struct Named {
+    name: String,
+    provider: ProfileFileCredentialsProvider,
+}
+
+/// A profile that gives no credentials.
+#[derive(Debug, thiserror::Error)]
+#[error("the profile {name:?} is not in {config} or {credentials}, or has none there")]
+struct NotInFiles {
+    name: String,
+    config: String,
+    credentials: String,
+}
+
+impl NotInFiles {
+    fn of(name: &str) -> Self {
+        // Where the AWS configuration lies, as all of its readers have it.
+        let place = |variable, usual: &str| std::env::var(variable).unwrap_or_else(|_| usual.to_owned());
+        Self {
+            name: name.to_owned(),
+            config: place("AWS_CONFIG_FILE", "~/.aws/config"),
+            credentials: place("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials"),
+        }
+    }
+}
+
+impl ProvideCredentials for Named {
+    fn provide_credentials<'a>(&'a self) -> future::ProvideCredentials<'a>
+    where
+        Self: 'a,
+    {
+        future::ProvideCredentials::new(async {
+            self.provider.provide_credentials().await.map_err(|error| match error {
+                CredentialsError::CredentialsNotLoaded(_) => {
+                    CredentialsError::invalid_configuration(NotInFiles::of(&self.name))
+                }
+                error => error,
+            })
+        })
     }
 }
 
@@ -138,7 +183,6 @@ impl CredentialProvider for Kept {
 mod tests {
     use std::sync::Mutex;
 
-    use aws_credential_types::provider::future;
     use zeroize::Zeroizing;
 
     use super::*;
@@ -199,6 +243,13 @@ mod tests {
         let error = kept(vec![Err(CredentialsError::not_loaded_no_source())]).at(at(0)).await.unwrap_err();
         assert!(matches!(error, object_store::Error::Unauthenticated { .. }));
         assert!(error.to_string().contains("set AWS_ACCESS_KEY_ID"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn a_profile_that_is_not_there_is_named_with_where_it_was_looked_for() {
+        let named = provider(&Credentials::Profile("no such profile of drctl".into())).await;
+        let error = Kept::new(named).at(at(0)).await.unwrap_err().to_string();
+        assert!(error.contains("\"no such profile of drctl\" is not in ") && error.contains("credentials"), "{error}");
     }
 
     #[tokio::test]

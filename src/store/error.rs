@@ -97,6 +97,11 @@ impl StoreErrorKind {
         }
     }
 
+    /// Whether it says something of how the server is reached, rather than of what is in it.
+    pub(super) fn is_of_the_way(self) -> bool {
+        matches!(self, Self::Unreachable | Self::Timeout | Self::Untrusted)
+    }
+
     /// Whether the operation may have taken effect all the same.
     pub(super) fn is_ambiguous(self) -> bool {
         matches!(self, Self::Unreachable | Self::Timeout | Self::Io)
@@ -190,6 +195,11 @@ impl StoreError {
     ) -> Self {
         let answer = Answer { status, code: code.unwrap_or_default(), message: message.unwrap_or_default() };
         Self { source: Some(Box::new(Cause(answer.to_string()))), ..Self::of_kind(op, url, answer.kind()) }
+    }
+
+    /// The same, naming the server, too.
+    pub(super) fn at(self, endpoint: &str) -> Self {
+        Self { url: format!("{} at {endpoint}", self.url), ..self }
     }
 
     /// What a caller should do.

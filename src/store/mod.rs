@@ -58,6 +58,8 @@ struct Inner {
     objects: Arc<dyn ObjectStore>,
     prefix: Path,
     url: String,
+    /// The server, where settings name it and not the address.
+    endpoint: Option<String>,
     lists_at_once: bool,
     meter: Arc<Meter>,
     /// The folder that `objects` ends in, where it does.
@@ -138,7 +140,10 @@ impl Store {
         let here = local.is_some() && lists_at_once;
         let (reads_here, writes_here) =
             (here && options.download_limit.is_none(), here && options.upload_limit.is_none());
-        let inner = Inner { objects, prefix, url: shown, local, reads_here, writes_here, lists_at_once, meter };
+        let unsaid = matches!(&address, Address::S3(s3) if s3.endpoint.is_none());
+        let endpoint = options.endpoint.as_deref().filter(|_| unsaid).map(url::redacted);
+        let inner =
+            Inner { objects, prefix, url: shown, endpoint, local, reads_here, writes_here, lists_at_once, meter };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -152,6 +157,7 @@ impl Store {
                 objects: inner,
                 prefix,
                 url: url.to_owned(),
+                endpoint: None,
                 local: None,
                 reads_here: false,
                 writes_here: false,
@@ -380,7 +386,11 @@ impl Store {
     }
 
     fn error(&self, op: &'static str, key: &str, cause: &ObjectError) -> StoreError {
-        StoreError::classify(op, key, self.url(), cause)
+        let error = StoreError::classify(op, key, self.url(), cause);
+        match &self.inner.endpoint {
+            Some(endpoint) if error.kind.is_of_the_way() => error.at(endpoint),
+            Some(_) | None => error,
+        }
     }
 
     fn truncated(&self, op: &'static str, key: &str) -> StoreError {
