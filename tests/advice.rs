@@ -111,6 +111,20 @@ fn a_key_is_removed_by_enough_of_its_id_and_the_option_that_is_wrong_is_named() 
 }
 
 #[test]
+fn a_path_that_steps_upwards_is_answered_with_where_it_leads() {
+    let scene = Scene::new();
+    let work = scene.house.path("work");
+    fs::create_dir(work.join("elsewhere")).unwrap();
+    std::os::unix::fs::symlink("elsewhere", work.join("link")).unwrap();
+    let refused = scene.call(&["backup", "--path", "link/../source"]).ends(2);
+    let given = hint(&refused).rsplit(' ').next().unwrap();
+    assert_eq!(Path::new(given), fs::canonicalize(work.join("source")).unwrap(), "{refused}");
+    scene.call(&["backup", "--path", given]).ok();
+    let nowhere = scene.call(&["backup", "--path", "none/../source"]).ends(2);
+    assert!(hint(&nowhere).contains("absolute path"), "{nowhere}");
+}
+
+#[test]
 fn a_server_that_is_not_reached_is_named_wherever_its_address_came_from() {
     let house = House::new();
     let gone = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();

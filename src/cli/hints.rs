@@ -3,6 +3,7 @@
 //! The one place that looks into the errors of the library. It reads types, never texts.
 
 use std::error::Error;
+use std::path::Path;
 
 use super::exit::Exit;
 use crate::backup::BackupError;
@@ -107,7 +108,8 @@ fn of_backup(error: &BackupError) -> Option<Advice> {
     match error {
         BackupError::Cancelled => Some(Advice { exit: Exit::Interrupted, hint: None }),
         BackupError::Overtaken => failed("run it again; prune with a longer --grace than the longest backup takes"),
-        BackupError::NoPaths | BackupError::BadPath { .. } => Some(Advice { exit: Exit::Usage, hint: None }),
+        BackupError::NoPaths => Some(Advice { exit: Exit::Usage, hint: None }),
+        BackupError::BadPath { path, .. } => Some(Advice { exit: Exit::Usage, hint: Some(where_it_leads(path)) }),
         BackupError::Path { .. } | BackupError::Look { .. } => {
             failed("correct the path or leave it out; no snapshot was made")
         }
@@ -118,6 +120,15 @@ fn of_backup(error: &BackupError) -> Option<Advice> {
         | BackupError::Stream { .. }
         | BackupError::NothingRead { .. }
         | BackupError::UploadStopped => None,
+    }
+}
+
+/// What to give instead of a path that cannot be stored. `..` behind a symbolic link leads elsewhere than its text says, so
+/// the system is asked and not the text.
+fn where_it_leads(path: &Path) -> String {
+    match std::fs::canonicalize(path) {
+        Ok(resolved) => format!("to back up what it leads to, give {}", resolved.display()),
+        Err(_) => "give the absolute path, without `..` in it".to_owned(),
     }
 }
 
