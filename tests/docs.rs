@@ -213,6 +213,28 @@ fn every_console_block_runs() {
 }
 
 #[test]
+fn the_minimal_example_runs_as_its_comments_say() {
+    let house = home();
+    let example = text("examples/minimal/drctl.toml");
+    // The bucket is a folder here, and whose machine it is does not matter.
+    let (etc, vault) = (house.path("work").display().to_string(), house.path("vault").display().to_string());
+    let here = |text: &str| {
+        let text = text.replace("s3://my-backups/laptop", &vault).replace("/etc/drctl", &etc);
+        text.replace("/home/me", &house.path("home").display().to_string())
+    };
+    fs::write(house.path("work/drctl.toml"), here(&example)).unwrap();
+    let calls: Vec<&str> = example.lines().filter_map(|line| line.strip_prefix("#   drctl ")).collect();
+    assert!(calls.iter().any(|call| call.starts_with("init ")) && calls.contains(&"serve"), "{calls:?}");
+    for call in calls {
+        // A service goes on for ever; one round of it does not.
+        let call = if call == "serve" { "serve --once".to_owned() } else { here(call) };
+        house.call("env").args(["-u", "DRCTL_KEY_FILE", env!("CARGO_BIN_EXE_drctl")]).args(call.split(' ')).ok();
+    }
+    let listed = house.drctl(["snapshots", "--vault", "main", "--json"]).ok().json();
+    assert!(!listed["snapshots"].as_array().unwrap().is_empty(), "{listed}");
+}
+
+#[test]
 fn every_other_call_is_understood() {
     let house = House::new();
     let mut calls = 0;
