@@ -58,6 +58,7 @@ fn vault(error: &VaultError) -> bool {
         | VaultError::VaultExists { .. }
         | VaultError::Unfinished { .. }
         | VaultError::NotEmpty { .. }
+        | VaultError::Occupied { .. }
         | VaultError::NewerVersion { .. }
         | VaultError::OldVersion { .. }
         | VaultError::HalfARepository { .. } => true,
