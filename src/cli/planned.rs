@@ -7,6 +7,7 @@ use serde::Serialize;
 use super::configured::refused;
 use super::context::Context;
 use super::error::{Failure, chain};
+use super::hints;
 use super::target::Target;
 use crate::backup::Threads;
 use crate::catalog::Catalog;
@@ -92,7 +93,10 @@ impl Context {
                     self.out.warn(&format!("record {run} cannot be delivered: {why}"));
                 }
             }
-            Err(error) => self.out.warn(&format!("the run's record is not in the vault: failed to {}", chain(&error))),
+            Err(error) => {
+                let way_out = hints::advise(&error).hint.map(|hint| format!("; {hint}")).unwrap_or_default();
+                self.out.warn(&format!("the run's record is not in the vault: failed to {}{way_out}", chain(&error)));
+            }
         }
     }
 }
