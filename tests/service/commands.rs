@@ -54,6 +54,32 @@ fn a_plan_is_run_by_hand_and_restored_by_its_name() {
 }
 
 #[test]
+fn a_plan_whose_vault_is_gone_is_restored_from_the_copy_that_is_named() {
+    let house = House::new();
+    fs::create_dir(house.path("docs")).unwrap();
+    fs::write(house.path("docs/one"), "one").unwrap();
+    let away = format!("\n[vault.away]\nurl = {:?}\nkey = {{ file = {:?} }}\n", house.path("away"), house.key_file());
+    configure(&house, &format!("{DOCS}    copies = [{{ vault = \"away\", max_lag = \"1h\" }}]\n{away}"));
+    init(&house);
+    house.drctl(["init", "--vault", "away"]).ok();
+    house.drctl(["backup", "docs"]).ok();
+    house.drctl(["serve", "--once"]).ok();
+    fs::rename(house.path("vault"), house.path("the disk is gone")).unwrap();
+    let gone = house.drctl(["restore", "docs", "--to", "back"]).ends(10);
+    assert!(gone.stderr.contains("the plan is copied to away: `drctl restore docs --vault away"), "{gone}");
+    assert!(!gone.stderr.contains("drctl init"), "{gone}");
+    house.drctl(["restore", "docs", "--to", "back", "--vault", "away"]).ok();
+    let back = house.path("work/back").join(house.path("docs/one").strip_prefix("/").unwrap());
+    assert_eq!(fs::read_to_string(back).unwrap(), "one");
+    // Who names a vault that is gone is told of that one.
+    let gone = house.drctl(["restore", "docs", "--to", "elsewhere", "--vault", "main"]).ends(10);
+    assert!(gone.stderr.contains("copied to away"), "{gone}");
+    fs::rename(house.path("away"), house.path("the other is gone, too")).unwrap();
+    let gone = house.drctl(["restore", "docs", "--to", "elsewhere", "--vault", "away"]).ends(10);
+    assert!(!gone.stderr.contains("copied to"), "{gone}");
+}
+
+#[test]
 fn a_plan_may_have_a_name_that_an_id_could_begin_with() {
     let house = House::new();
     for plan in ["db", "other"] {
