@@ -110,6 +110,24 @@ fn a_source_that_has_become_empty_is_no_success() {
 }
 
 #[test]
+fn names_do_not_move_the_cursor() {
+    let scene = Scene::new();
+    let hostile = "\x1b[2J\u{202e}";
+    fs::create_dir(scene.0.path("work").join(hostile)).unwrap();
+    fs::write(scene.0.path("work").join(hostile).join("file"), "x").unwrap();
+    scene.call(&["backup", "--path", hostile]).ok();
+    let out = scene.0.path("work/out").join(hostile);
+    let restore = |args: &[&str]| scene.call(&["restore", "latest", "--to"]).arg(&out).args(args).ok();
+    restore(&[]);
+    let source = scene.0.path("work").join(hostile);
+    fs::write(out.join(source.strip_prefix("/").unwrap()).join(hostile), "not in the snapshot").unwrap();
+    let rehearsed = restore(&["--overwrite", "--delete", "--dry-run"]);
+    assert!(rehearsed.text().contains("would delete 1 entries"), "{rehearsed}");
+    let shown = format!("{}{}", rehearsed.text(), rehearsed.stderr);
+    assert!(!shown.contains('\x1b') && !shown.contains('\u{202e}'), "{shown:?}");
+}
+
+#[test]
 fn a_filter_beside_an_id_is_refused() {
     let scene = Scene::new();
     let made = id(&scene.backup(0));

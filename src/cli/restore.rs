@@ -1,5 +1,6 @@
 //! `drctl restore`: a snapshot, or a part of one, to files.
 
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use super::args::select::Latest;
 use super::backup::{asked, problems, seconds};
 use super::context::Context;
 use super::error::Failure;
+use super::escape;
 use super::exit::Exit;
 use super::pick::{self, Among};
 use super::secret::Purpose;
@@ -210,8 +212,8 @@ fn show(done: &Outcome, from: &SnapshotFile, way: &Way<'_>, context: &Context) -
             false => ["restored", "wrote", "fetched"],
         };
         let (id, when) = (from.id.short(), time::show(from.snapshot.time, context.now().time_zone()));
-        writeln!(out, "snapshot {id} of {when}, of {}", from.snapshot.paths.join(", "))?;
-        writeln!(out, "from {} to {}", way.vault, way.target.display())?;
+        writeln!(out, "snapshot {id} of {when}, of {}", escape::text(&from.snapshot.paths.join(", ")))?;
+        writeln!(out, "from {} to {}", escape::text(way.vault), escape::name(way.target.as_os_str().as_bytes()))?;
         let files = match s.files_lost {
             0 => s.files.to_string(),
             lost => format!("{} of {}", s.files.saturating_sub(lost), s.files),
@@ -228,7 +230,7 @@ fn show(done: &Outcome, from: &SnapshotFile, way: &Way<'_>, context: &Context) -
                 s.deleted
             )?;
             for path in s.would_delete.iter().take(NAMED) {
-                writeln!(out, "  {path}")?;
+                writeln!(out, "  {}", escape::text(path))?;
             }
             if s.would_delete.len() > NAMED {
                 writeln!(out, "  ... (--json names up to a thousand)")?;
