@@ -72,9 +72,9 @@ async fn records_wait_while_the_vault_cannot_be_reached_and_arrive_in_order() {
         rig.recorder.write("primary", draft(n)).expect("written");
     }
     let blocked = rig.state.path().join("a file, no folder");
-    std::fs::write(&blocked, "").expect("written");
     let url = blocked.join("vault").to_string_lossy().into_owned();
     let store = Store::open(&url, &crate::store::OpenOptions::default()).await.expect("opened");
+    std::fs::write(&blocked, "").expect("written");
     let unreachable = Archive::new(store, rig.key.clone(), env(3));
     let error = rig.recorder.deliver("primary", &unreachable).await.expect_err("unreachable");
     assert!(matches!(error, crate::record::recorder::RecordError::Archive(ArchiveError::Store(_))), "{error}");
