@@ -1,5 +1,6 @@
 //! How much memory a real process takes.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use super::house::Call;
@@ -18,10 +19,15 @@ pub(crate) struct Watched {
 /// Runs a program and looks every millisecond how much anonymous memory it has.
 pub(crate) fn watch(call: Call) -> Watched {
     let mut child = call.spawn();
-    let status = format!("/proc/{}/status", child.id());
+    let (status, exe) = (format!("/proc/{}/status", child.id()), format!("/proc/{}/exe", child.id()));
+    let ours = std::fs::read_link("/proc/self/exe").unwrap();
     let mut peak = 0;
     loop {
-        let text = std::fs::read_to_string(&status).unwrap_or_default();
+        // Until it has become the program, what it has is ours: the kernel lets us go on a moment before that. Whose
+        // program may not be looked up is not we any more.
+        let begun =
+            std::fs::read_link(&exe).map_or_else(|e| e.kind() == ErrorKind::PermissionDenied, |exe| exe != ours);
+        let text = if begun { std::fs::read_to_string(&status).unwrap_or_default() } else { String::new() };
         let line = text.lines().find_map(|line| line.strip_prefix("RssAnon:")).unwrap_or_default();
         let kib: u64 = line.trim().trim_end_matches(" kB").parse().unwrap_or_default();
         peak = peak.max(kib);
