@@ -81,6 +81,29 @@ fn sparse_files_of_a_terabyte_take_neither_time_nor_memory_nor_room() {
     }
 }
 
+#[test]
+fn a_file_whose_list_nobody_could_read_is_left_out_and_named() {
+    // In memory: other file systems have no files of this size.
+    let house = House::roomy(1 << 20);
+    let (source, vault) = (house.path("work/source"), cheap_vault(&house.path("vault")));
+    fs::create_dir_all(&source).unwrap();
+    fs::write(source.join("after"), "after").unwrap();
+    fs::write(source.join("before"), "before").unwrap();
+    let large = source.join("away");
+    if File::create(&large).unwrap().set_len(40 << 40).is_err() {
+        return; // nor has the one that is left
+    }
+    let drctl = |args: &[&str]| house.drctl(["--json", "--vault"]).arg(&vault).args(args);
+    let done = drctl(&["backup", "--path", source.to_str().unwrap()]).ends(3).json();
+    assert_eq!(done["problems"][0]["what"], large.to_str().unwrap(), "{done}");
+    assert!(done["problems"][0]["why"].as_str().unwrap().starts_with("left out: "), "{done}");
+    let restored = drctl(&["restore", &format!("latest:{}", source.display()), "--to", "out"]).ok().json();
+    assert_eq!((&restored["problems_of_backup"], &restored["summary"]["files"]), (&1.into(), &2.into()), "{restored}");
+    for name in ["after", "before"] {
+        assert_eq!(fs::read_to_string(house.path("work/out").join(name)).unwrap(), name);
+    }
+}
+
 /// Stock restic reads every zero: a smaller one.
 #[test]
 fn restic_restores_a_sparse_file_and_finds_nothing_new_in_it() {

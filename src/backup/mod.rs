@@ -271,6 +271,7 @@ async fn run_locked(
     let env = vault.env().clone();
     let begun = (env.clock.now(), env.clock.boot());
     let names = Arc::new(Names::patient(options.patience));
+    let is_stream = matches!(source, Source::Stream(_));
     let targets = target::Targets::new(source, &names)?;
 
     monitor.stage("index");
@@ -309,7 +310,7 @@ async fn run_locked(
     });
     let parent_tree = parent.as_ref().map(|p| p.snapshot.tree);
     let patterns = run.excludes.patterns().to_vec();
-    let (paths, is_stream, working) = (targets.paths(), targets.is_stream(), run.clone());
+    let (paths, working) = (targets.paths(), run.clone());
     let walked = tokio::task::spawn_blocking(move || walk::run(&working, targets, parent_tree)).await;
     let run = Arc::into_inner(run).expect("every thread of the run has been joined");
     let (counts, mut problems) = (run.counts, run.problems.take());

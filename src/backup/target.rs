@@ -89,18 +89,6 @@ impl Targets {
         }
     }
 
-    /// Whether they are one stream.
-    pub(super) fn is_stream(&self) -> bool {
-        fn holds(target: &Target) -> bool {
-            match target {
-                Target::Way(children) => children.values().any(holds),
-                Target::Whole => false,
-                Target::Stream(_) => true,
-            }
-        }
-        holds(&self.root)
-    }
-
     /// The paths as the snapshot lists them, sorted.
     pub(super) fn paths(&self) -> Vec<String> {
         self.paths.iter().map(|path| path.to_string_lossy().into_owned()).collect()
